@@ -1,0 +1,185 @@
+"""Opens a graph on the best execution provider that this machine has and the caller accepts.
+
+The ladder is RUNGS, best first. A rung counts only once it has run the graph; the ones passed over are kept with the
+reason. Families the caller did not name are never tried: a rented GPU's work does not become CPU work.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+from numpy.typing import NDArray
+from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
+
+from uprez.errors import ModelError
+
+_PLANES = 3
+
+_RUNTIME_ERRORS: tuple[type[Exception], ...] = (
+    ort_errors.EPFail,
+    ort_errors.EngineError,
+    ort_errors.Fail,
+    ort_errors.InvalidArgument,
+    ort_errors.InvalidGraph,
+    ort_errors.InvalidProtobuf,
+    ort_errors.NoSuchFile,
+    ort_errors.NotImplemented,
+    ort_errors.RuntimeException,
+    RuntimeError,
+)
+"""What ONNX Runtime raises; its own classes share no base but Exception."""
+
+
+class _UnavailableError(Exception):
+    """A rung's library or device is not on this machine."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rung:
+    """One way to run a graph."""
+
+    family: str
+    """What callers accept or refuse."""
+    provider: str
+    """ONNX Runtime's name of the execution provider."""
+    precision: str
+    open: Callable[[bytes, int], tuple[ort.InferenceSession, str]]
+    """Takes a serialised graph and a number of threads; gives the session and the device in words."""
+
+
+class Session:
+    """A graph that runs: planes in, planes out. Not for two threads at once."""
+
+    def __init__(self, inner: ort.InferenceSession, rung: Rung, device: str, ladder: tuple[str, ...]) -> None:
+        self._inner = inner
+        self._inputs = [item.name for item in inner.get_inputs()]
+        self._outputs = [item.name for item in inner.get_outputs()]
+        self.family = rung.family
+        self.provider = rung.provider
+        self.precision = rung.precision
+        self.device = device
+        self.ladder = ladder
+        """Rungs passed over, each with the reason, then the one that runs."""
+
+    def run(self, planes: Sequence[NDArray[np.uint8]]) -> tuple[NDArray[np.uint8], ...]:
+        """Run one frame; the planes given back are new arrays. Raises ModelError where the provider fails."""
+        feed = dict(zip(self._inputs, planes, strict=True))
+        try:
+            results = self._inner.run(self._outputs[:_PLANES], feed)
+        except _RUNTIME_ERRORS as error:
+            raise ModelError(f"{self.provider} on {self.device} failed in mid-run: {_line(error)}") from error
+        return tuple(results)
+
+    def tensors(self, planes: Sequence[NDArray[np.uint8]]) -> dict[str, NDArray[np.generic]]:
+        """Run one frame and give every output of the graph by its name."""
+        feed = dict(zip(self._inputs, planes, strict=True))
+        return dict(zip(self._outputs, self._inner.run(self._outputs, feed), strict=True))
+
+
+def open_session(graph: onnx.ModelProto, *, families: Sequence[str], threads: int) -> Session:
+    """Open the graph on the first accepted rung that really runs it.
+
+    `threads` bounds the CPU threads of inference. Raises ModelError, with the whole ladder, where none works.
+    """
+    data = graph.SerializeToString()
+    blank = _blank_planes(graph)
+    ladder: list[str] = []
+    for rung in RUNGS:
+        if rung.family not in families:
+            continue
+        try:
+            inner, device = rung.open(data, threads)
+            session = Session(inner, rung, device, (*ladder, f"{rung.provider} ({rung.precision}): runs"))
+            session.run(blank)
+        except _UnavailableError as error:
+            ladder.append(f"{rung.provider} ({rung.precision}): {error}")
+        except ModelError as error:
+            ladder.append(f"{rung.provider} ({rung.precision}): {error.message}")
+        except _RUNTIME_ERRORS as error:
+            ladder.append(f"{rung.provider} ({rung.precision}): {_line(error)}")
+        else:
+            return session
+    raise ModelError(
+        f"no execution provider of {', '.join(families) or '(no family)'} runs this model here"
+        + "".join(f"; {step}" for step in ladder),
+        hint=f"families that uprez knows: {', '.join(dict.fromkeys(rung.family for rung in RUNGS))}",
+    )
+
+
+def _blank_planes(graph: onnx.ModelProto) -> list[NDArray[np.uint8]]:
+    shapes = [[side.dim_value for side in item.type.tensor_type.shape.dim] for item in graph.graph.input]
+    return [np.full(shape, 128, np.uint8) for shape in shapes]
+
+
+def _line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:300]
+
+
+def _open_openvino(data: bytes, threads: int) -> tuple[ort.InferenceSession, str]:
+    found = [device for device in _openvino_devices() if device.device.type == ort.OrtHardwareDeviceType.CPU]
+    if not found:
+        # The plugin 1.8.1 offers its CPU device only where the CPU's vendor is Intel, although OpenVINO itself runs
+        # on any x86-64 (https://github.com/microsoft/onnxruntime/pull/31981).
+        raise _UnavailableError(f"the plugin offers no device for this CPU ({_cpu_vendor()})")
+    # f32 by name: the default hint picks bf16, which is slower and differs; the option "precision" is ignored.
+    config = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": str(threads)}
+    options = _session_options(threads)
+    # Without this, nodes the plugin does not take would run on ONNX Runtime's own CPU provider, unseen.
+    options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
+    options.add_provider_for_devices(found[:1], {"load_config": json.dumps({"CPU": config})})
+    return ort.InferenceSession(data, options), _cpu_name()
+
+
+def _open_cpu(data: bytes, threads: int) -> tuple[ort.InferenceSession, str]:
+    options = _session_options(threads)
+    return ort.InferenceSession(data, options, providers=["CPUExecutionProvider"]), _cpu_name()
+
+
+def _session_options(threads: int) -> ort.SessionOptions:
+    options = ort.SessionOptions()
+    options.log_severity_level = 3
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    return options
+
+
+@cache
+def _openvino_devices() -> tuple[ort.OrtEpDevice, ...]:
+    """Register the plugin, once a process: ONNX Runtime refuses the same library a second time."""
+    try:
+        import onnxruntime_ep_openvino as plugin  # for weight: its library is mapped only where the rung is tried
+    except ImportError as error:
+        raise _UnavailableError("the package onnxruntime-ep-openvino is not installed") from error
+    ort.register_execution_provider_library("openvino", plugin.get_library_path())
+    return tuple(device for device in ort.get_ep_devices() if device.ep_name == plugin.get_ep_name())
+
+
+def _cpu_vendor() -> str:
+    vendors = [item.device.vendor for item in ort.get_ep_devices() if item.ep_name == "CPUExecutionProvider"]
+    return vendors[0] if vendors else "unknown"
+
+
+@cache
+def _cpu_name() -> str:
+    """Give the CPU's name in words; the platform's name for it where Linux's list is missing."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+RUNGS: tuple[Rung, ...] = (
+    Rung(family="openvino", provider="OpenVINOExecutionProvider", precision="f32", open=_open_openvino),
+    Rung(family="cpu", provider="CPUExecutionProvider", precision="f32", open=_open_cpu),
+)
+"""The ladder, best first."""

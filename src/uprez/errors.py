@@ -1,0 +1,93 @@
+"""The exceptions uprez raises on purpose, and the exit code each one ends the command with.
+
+    UprezError                    1  some job failed
+    +-- UsageError                2  a flag, a path or a setting is wrong; nothing was started
+    +-- InputError                1  this input cannot be enhanced (also a ValueError)
+    +-- ModelError                1  a model's weights are missing, wrong or unusable
+    +-- EncodeError               1  no encoder on this machine makes what was asked
+    +-- StoreError                1  the store refused or lost something
+    +-- VerifyError               1  a file is not what the plan says it must be
+    +-- WorkerError               1  a worker, its sheet or its status cannot be used
+    |   +-- PlanError             1  this machine cannot make segments that join the others
+    |   +-- Stopped               1  the sheet told the worker to stop; never reaches a person
+    +-- RentError                 4  nothing could be rented within the limits
+    +-- BudgetError               5  the budget ended before the work did
+    +-- BillingError              6  an instance may still be running; outranks every other code
+
+An exception that is none of these is our defect and ends with exit code 3 and a log. Ctrl-C is 130.
+"""
+
+from __future__ import annotations
+
+EXIT_OK = 0
+EXIT_FAILED = 1
+EXIT_USAGE = 2
+EXIT_DEFECT = 3
+EXIT_INTERRUPTED = 130
+
+
+class UprezError(Exception):
+    """Something a person can act on: `message` names the value and the place, `hint` the next step."""
+
+    exit_code = EXIT_FAILED
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class UsageError(UprezError):
+    """A flag, a path or a setting is wrong; raised before anything is started."""
+
+    exit_code = EXIT_USAGE
+
+
+class InputError(UprezError, ValueError):
+    """One input cannot be enhanced; its job fails and the batch goes on."""
+
+
+class ModelError(UprezError):
+    """A model's weights cannot be fetched, do not match their hash or cannot be run."""
+
+
+class EncodeError(UprezError):
+    """No rung of the codec's ladder works here, or the chosen one failed in mid-run."""
+
+
+class StoreError(UprezError):
+    """The store refused a request or no longer holds what was written."""
+
+
+class VerifyError(UprezError):
+    """A segment or a result differs from its plan: count, time, size, sound or settings."""
+
+
+class WorkerError(UprezError):
+    """A sheet or a status cannot be read, or a worker broke its contract."""
+
+
+class PlanError(WorkerError):
+    """This machine cannot follow the job's plan: its segments would not join the others, or would look different."""
+
+
+class Stopped(WorkerError):
+    """The controller told the worker to stop; raised between two frames to unwind the task."""
+
+
+class RentError(UprezError):
+    """The market offers nothing within the limits, or every machine it gave was lost."""
+
+    exit_code = 4
+
+
+class BudgetError(UprezError):
+    """The budget is spent and work is left."""
+
+    exit_code = 5
+
+
+class BillingError(UprezError):
+    """An instance could not be confirmed as gone; the message names it and the command that removes it."""
+
+    exit_code = 6

@@ -1,0 +1,32 @@
+"""Run something that blocks beside the event loop, in a thread that cannot hold up the end of the process."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+def start(function: Callable[[], T]) -> asyncio.Future[T]:
+    """Run `function` in a daemon thread; `asyncio.to_thread` would be waited for on exit, hours of checking and all."""
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[T] = loop.create_future()
+
+    def tell(set_outcome: Callable[[], None]) -> None:
+        if not loop.is_closed():
+            loop.call_soon_threadsafe(lambda: None if future.done() else set_outcome())
+
+    def run() -> None:
+        try:
+            value = function()
+        except BaseException as error:  # noqa: BLE001  a thread's root: whatever it was belongs to the future
+            caught = error
+            tell(lambda: future.set_exception(caught))
+        else:
+            tell(lambda: future.set_result(value))
+
+    threading.Thread(target=run, daemon=True).start()
+    return future

@@ -1,0 +1,190 @@
+"""What counts: the controller looks at everything a worker published before anything is built on it.
+
+Each check raises VerifyError (or StoreError) and leaves the attempt where it is, or writes the record that makes it
+count. They run in threads: reading video takes a while, and a lease must be renewed meanwhile.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path, PurePosixPath
+
+from uprez import wire
+from uprez.errors import InputError, UprezError, VerifyError
+from uprez.fleet import plan as plans
+from uprez.fleet.work import Work
+from uprez.job import Pin, Plan, Survey, Video
+from uprez.media import verify
+from uprez.report.results import Made, Manifest, Output, Pending
+from uprez.store import find, keys, objects
+from uprez.store.open import Home
+
+TOLERANCE = 0.02
+"""How far a header's figures may be from what was counted, as a share; more means another file or a cut one."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Surveyed:
+    """A survey that counts, and the plan made from it."""
+
+    survey: Survey
+    survey_pin: Pin
+    plan: Plan
+    plan_pin: Pin
+
+
+@dataclass(frozen=True, kw_only=True)
+class Published:
+    """A result that has its name."""
+
+    output: Output
+    made: Made
+
+
+def survey(home: Home, work: Work, key: str, segment_frames: int | None) -> Surveyed:
+    """Check a worker's survey against the quick probe, pin it, and make the job's plan from it."""
+    pin = objects.pin(home, key)
+    found = wire.load(Survey, objects.path(home, key).read_bytes(), where=key)
+    _plausible(found, work.video)
+    number = 1 + max(plan_numbers(home, work), default=0)
+    made = plans.make(work.job.id, number, work.job.options, found, segment_frames=segment_frames)
+    objects.write(home, keys.index_pin(work.job.id), wire.dump(pin))
+    plan_key = keys.plan(work.job.id, number)
+    objects.create(home, plan_key, wire.dump(made))
+    return Surveyed(survey=found, survey_pin=pin, plan=made, plan_pin=objects.pin(home, plan_key))
+
+
+def segment(home: Home, work: Work, number: int, key: str) -> Pin:
+    """Check one segment in full and pin it: from here on it counts."""
+    plan = _plan(work)
+    pin = objects.pin(home, key)
+    verify.segment(objects.path(home, key), plan=plan, segment=plan.segments[number])
+    objects.write(home, keys.segment_pin(work.job.id, work.plan_id, number), wire.dump(pin))
+    return pin
+
+
+def result(home: Home, work: Work, key: str) -> Published:
+    """Check an assembled result, give it its name, record the job as done, and remove what led to it."""
+    plan, index = _plan(work), _survey(work).index
+    pin = objects.pin(home, key)
+    facts = verify.result(objects.path(home, key), plan=plan, index=index, source_url=work.job.source.url)
+    if not find.unchanged(work.job.source):
+        raise InputError(f"{work.job.source.name} changed while it was processed", hint="run the command again")
+    output = Output(
+        path=work.output,
+        url=(home.root / work.output).as_uri(),
+        size=pin.size,
+        etag="",
+        sha256=pin.sha256,
+        frames=facts.frames,
+        duration_s=round(float(facts.duration), 6),
+        width=plan.width,
+        height=plan.height,
+        audio_tracks=facts.audio,
+    )
+    return publish(home, work, Pending(pin=pin, output=output, made=_made(work, plan)))
+
+
+def publish(home: Home, work: Work, pending: Pending) -> Published:
+    """Finish what `publish.json` says; safe to repeat from any point at which it was interrupted."""
+
+    def announce(output: Output) -> None:
+        objects.write(home, keys.publish(work.job.id), wire.dump(replace(pending, output=output)))
+
+    output = _place(home, work, objects.path(home, pending.pin.key), pending.output, announce)
+    record(home, work, (output,), pending.made)
+    clean(home, work)
+    return Published(output=output, made=pending.made)
+
+
+def place_again(home: Home, work: Work, output: Output) -> Output:
+    """Give a finished output another name: the same content was found, or asked for, under it."""
+    return _place(home, work, home.root / output.path, output, lambda _: None)
+
+
+def record(home: Home, work: Work, outputs: tuple[Output, ...], made: Made) -> None:
+    """Write the manifest: from here on the job is done."""
+    manifest = Manifest(
+        job=work.job.id,
+        input=work.job.source.name,
+        identity=work.job.source.identity,
+        options=work.job.options,
+        outputs=outputs,
+        made=made,
+        finished_at=datetime.now(UTC),
+    )
+    objects.write(home, keys.manifest(work.job.id), wire.dump(manifest))
+
+
+def clean(home: Home, work: Work) -> None:
+    """Remove everything of a finished job but its manifest: pins first, so that none is left without its object."""
+    found = [key for key in objects.listing(home, keys.job_prefix(work.job.id)) if key != keys.manifest(work.job.id)]
+    objects.delete(home, sorted(found, key=lambda key: not key.endswith(".json")))
+
+
+def _place(home: Home, work: Work, source: Path, output: Output, announce: Callable[[Output], None]) -> Output:
+    """Put a checked file under the first of the job's names that is free."""
+    for name in names(work):
+        placed = replace(output, path=name, url=(home.root / name).as_uri())
+        announce(placed)
+        try:
+            objects.publish(home, source, name, size=output.size, sha256=output.sha256)
+        except FileExistsError:
+            work.warnings.append(f"{name} exists already and was not made by this job: it is left as it is")
+            continue
+        return replace(placed, etag=objects.etag(home.root / name))
+    raise UprezError(
+        f"{home.root / work.output} exists already and was not made by this job: it is left as it is",
+        hint="move it away, or choose another name",
+    )
+
+
+def _plausible(survey: Survey, quick: Video) -> None:
+    """A rented host may lie, and a file may have been cut: compare the index with what the header says."""
+    video, frames = survey.index.video, len(survey.index.pts)
+    if (video.width, video.height, video.codec) != (quick.width, quick.height, quick.codec):
+        raise VerifyError(f"the index is of {video.codec} {video.width}x{video.height}, another video than was probed")
+    if not frames or (quick.frames and abs(frames - quick.frames) > max(2, quick.frames * TOLERANCE)):
+        raise VerifyError(f"the index has {frames} frames, the header says about {quick.frames}")
+
+
+def plan_numbers(home: Home, work: Work) -> list[int]:
+    """List the numbers of the plans that a job ever had."""
+    parsed = (keys.parse(key) for key in objects.listing(home, keys.job_prefix(work.job.id)))
+    return [key.plan for key in parsed if key and key.shape == "plan"]
+
+
+def names(work: Work) -> tuple[str, ...]:
+    """List the names that a job's output may have, best first."""
+    if work.fixed:
+        return (work.output,)
+    path = PurePosixPath(work.output)
+    return work.output, str(path.with_name(f"{path.stem}-{work.job.id[:6]}{path.suffix}"))
+
+
+def _made(work: Work, plan: Plan) -> Made:
+    ready = plan.preflight
+    return Made(
+        plan=plan.number,
+        model=work.job.options.model,
+        family=ready.family,
+        provider=ready.provider,
+        precision=ready.precision,
+        encoder=ready.encoding.rung,
+        ladder=ready.ladder,
+        segments=len(plan.segments),
+    )
+
+
+def _plan(work: Work) -> Plan:
+    if work.plan is None:
+        raise AssertionError("a piece of a job without a plan")
+    return work.plan
+
+
+def _survey(work: Work) -> Survey:
+    if work.survey is None:
+        raise AssertionError("a piece of a job without a survey")
+    return work.survey

@@ -1,0 +1,62 @@
+"""Ctrl-C, a plain kill and a closed terminal: each ends the work and starts the give-back, and none can stop that."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from types import TracebackType
+from typing import Any, Self
+
+from uprez.report.console import Console
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+LAST = 3
+"""The signal that leaves at once, whatever is still running."""
+
+
+class Interrupts:
+    """While entered, the first signal cancels the current task; later ones only say that the give-back goes on.
+
+    A signal that was ignored when the program started stays ignored (nohup, a shell's background job).
+    """
+
+    def __init__(self, console: Console, exit_code: int) -> None:
+        self._console = console
+        self._exit_code = exit_code
+        self._count = 0
+        self._task: asyncio.Task[Any] | None = None
+        self._installed: list[signal.Signals] = []
+        self.name: str | None = None
+        """The first signal, once there was one."""
+
+    def __enter__(self) -> Self:
+        """Take the signals over."""
+        self._task = asyncio.current_task()
+        for number in SIGNALS:
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                asyncio.get_running_loop().add_signal_handler(number, self._arrived, number)
+                self._installed.append(number)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Give the signals back."""
+        for number in self._installed:
+            asyncio.get_running_loop().remove_signal_handler(number)
+
+    def _arrived(self, number: signal.Signals) -> None:
+        self._count += 1
+        if self._count == 1:
+            self.name = number.name
+            self._console.warn(f"Interrupted ({number.name}): giving the machine back; what counts is kept")
+            if self._task is not None:
+                self._task.cancel()
+        elif self._count < LAST:
+            self._console.warn("Still giving the machine back; once more leaves at once, and it may go on running")
+        else:
+            self._console.error("Left while an instance may still be running", "the next uprez run gives it back")
+            sys.stdout.flush()
+            os._exit(self._exit_code)

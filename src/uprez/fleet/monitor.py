@@ -1,0 +1,96 @@
+"""What a lease is seen to do: its status, its heartbeat by our clock, its log lines without repeats."""
+
+from __future__ import annotations
+
+import re
+import time
+from dataclasses import dataclass, field
+
+from uprez import status as statuses
+from uprez.config.settings import Timing
+from uprez.errors import WorkerError
+from uprez.status import Status
+from uprez.store import keys, objects
+from uprez.store.open import Home
+
+_LINE = re.compile(r"(?P<lease>[0-9a-f]{8}):(?P<number>[0-9]{1,9}) (?P<stamp>\S+) (?P<text>.*)")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LogLine:
+    """One line of a worker's log."""
+
+    number: int
+    stamp: str
+    """When the worker printed it: UTC, ISO 8601."""
+    text: str
+
+
+@dataclass(kw_only=True)
+class Monitor:
+    """Remembers what was seen of one lease."""
+
+    lease: str
+    timing: Timing
+    now: float = field(default_factory=time.monotonic)
+    """Our monotonic clock at the last look."""
+    status: Status | None = None
+    raw: str = ""
+    _moved: float = field(default_factory=time.monotonic)
+    _worked: float = field(default_factory=time.monotonic)
+    _seen: int = 0
+
+    def look(self, home: Home) -> None:
+        """Read the status; one that is missing or malformed counts as silence."""
+        self.now = time.monotonic()
+        data = objects.read(home, keys.status(self.lease))
+        if data is None:
+            return
+        try:
+            new = statuses.read(data)
+        except WorkerError:
+            return
+        if new.lease != self.lease:
+            return
+        old = self.status
+        if old is None or new.beat != old.beat:
+            self._moved = self.now
+        if old is None or (new.task, new.frames, len(new.done)) != (old.task, old.frames, len(old.done)):
+            self._worked = self.now
+        self.status = new
+
+    def new_lines(self, snapshot: str) -> list[LogLine]:
+        """Give the lines of this lease that were not seen before.
+
+        A snapshot is everything the instance printed, or a part of it. Only whole lines count, those of another lease
+        or without a number do not.
+        """
+        self.raw = snapshot
+        fresh = []
+        for line in snapshot.splitlines(keepends=True):
+            match = _LINE.fullmatch(line.rstrip("\r\n")) if line.endswith("\n") else None
+            if match and match["lease"] == self.lease and int(match["number"]) > self._seen:
+                self._seen = int(match["number"])
+                fresh.append(LogLine(number=self._seen, stamp=match["stamp"], text=match["text"]))
+        return fresh
+
+    def verdict(self, *, running: bool) -> str | None:
+        """Say why the lease is lost, None while it is well."""
+        silent = self.now - self._moved
+        if self.status is None:
+            if not running:
+                return "the worker ended before its first status"
+            return f"no status within {self.timing.boot_s:.0f} s" if silent > self.timing.boot_s else None
+        if self.status.phase == "left":
+            return f"the worker left: {self.status.reason}"
+        if not running:
+            return "the worker is gone"
+        if silent > self.timing.silence_s:
+            return f"no heartbeat for {silent:.0f} s"
+        if self.status.phase == "working" and self.now - self._worked > self.timing.stall_s:
+            return f"no frame finished for {self.now - self._worked:.0f} s"
+        return None
+
+    def tail(self, lines: int = 20) -> list[str]:
+        """Give the end of what the instance printed, with lines that are not the log's (a traceback)."""
+        return self.raw.splitlines()[-lines:]

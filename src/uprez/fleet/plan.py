@@ -1,0 +1,64 @@
+"""Make a job's plan from what the first lease found out; pure."""
+
+from __future__ import annotations
+
+import math
+from fractions import Fraction
+from itertools import pairwise
+
+from uprez.job import Options, Plan, Segment, Survey, scaled
+from uprez.media import mux, timeline
+
+SEGMENT_OUTPUT_S = 60
+SEGMENT_WORK_S = 300
+SEGMENT_FRAMES_LEAST = 12
+"""A segment is at most 60 s of output and 5 minutes of work, but not shorter than 12 frames."""
+
+
+def make(job: str, number: int, options: Options, survey: Survey, *, segment_frames: int | None = None) -> Plan:
+    """Fix everything that must be the same in every segment; raises InputError when the wanted part holds no frame."""
+    index = survey.index
+    first, count = timeline.select(index, options.start, options.duration)
+    ready, chosen = survey.preflight, options.container
+    segments = (
+        cut(count, segment_frames)
+        if segment_frames
+        else cut_evenly(count, pieces(count, index.video.rate, ready.seconds_per_frame))
+    )
+    return Plan(
+        number=number,
+        job=job,
+        options=options,
+        first=first,
+        count=count,
+        width=scaled(index.video.width, options.scale),
+        height=scaled(index.video.height, options.scale),
+        container=mux.container_for(index.video, ready.encoding.codec) if chosen == "auto" else chosen,
+        preflight=ready,
+        segments=segments,
+    )
+
+
+def pieces(count: int, rate: Fraction | None, seconds_per_frame: float) -> int:
+    """Give the number of segments: enough to keep each short, but none of them under 12 frames."""
+    by_time = math.floor(SEGMENT_OUTPUT_S * (rate or 25))
+    by_work = math.floor(SEGMENT_WORK_S / max(seconds_per_frame, 1e-9))
+    most = max(SEGMENT_FRAMES_LEAST, min(by_time, by_work))
+    return max(1, min(math.ceil(count / most), count // SEGMENT_FRAMES_LEAST))
+
+
+def cut(count: int, size: int) -> tuple[Segment, ...]:
+    """Cut `count` frames into pieces of `size`; the last has what is left."""
+    starts = range(0, count, size)
+    return tuple(
+        Segment(number=number, first=first, count=min(size, count - first)) for number, first in enumerate(starts)
+    )
+
+
+def cut_evenly(count: int, pieces: int) -> tuple[Segment, ...]:
+    """Cut `count` frames into pieces of lengths that differ by one frame at most."""
+    borders = [count * number // pieces for number in range(pieces + 1)]
+    return tuple(
+        Segment(number=number, first=first, count=last - first)
+        for number, (first, last) in enumerate(pairwise(borders))
+    )

@@ -1,0 +1,81 @@
+"""What is known of each job while a batch runs: the pins that count, the tries that failed, how it ended."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple
+
+from uprez.job import Job, Pin, Plan, Survey, Video
+from uprez.report.results import Made, Output
+from uprez.store import keys
+
+WorkState = Literal["open", "done", "skipped", "failed"]
+
+
+class Piece(NamedTuple):
+    """One piece of a job's work."""
+
+    kind: Literal["index", "enhance", "assemble"]
+    segment: int = -1
+
+
+INDEX = Piece("index")
+ASSEMBLE = Piece("assemble")
+
+
+@dataclass(kw_only=True)
+class Work:
+    """One job's progress in this run; changed by the loop's apply step only."""
+
+    job: Job
+    video: Video
+    output: str
+    """The name of the result, relative to the output folder."""
+    fixed: bool = False
+    """The name was asked for: no other may be taken instead."""
+    state: WorkState = "open"
+    survey: Survey | None = None
+    survey_pin: Pin | None = None
+    plan: Plan | None = None
+    plan_pin: Pin | None = None
+    counted: dict[int, Pin] = field(default_factory=dict)
+    """Segments that count, by number."""
+    assembled: bool = False
+    """The result is checked and has its name."""
+    tries: Counter[Piece] = field(default_factory=Counter)
+    """Failed tries of each piece in this run."""
+    adopted: int = 0
+    computed: int = 0
+    seconds: float = 0.0
+    result: Output | None = None
+    made: Made | None = None
+    error: str | None = None
+    hint: str | None = None
+    warnings: list[str] = field(default_factory=list)
+    announced: bool = False
+
+    @property
+    def plan_id(self) -> str:
+        """The plan's name in work keys."""
+        if self.plan is None or self.plan_pin is None:
+            raise AssertionError("a job without a plan has no plan id")
+        return keys.plan_id(self.plan.number, self.plan_pin.sha256)
+
+    @property
+    def frames_counted(self) -> int:
+        """Frames in the segments that count."""
+        return sum(self.plan.segments[number].count for number in self.counted) if self.plan else 0
+
+    def fail(self, error: str, hint: str | None = None) -> None:
+        """End the job without a result."""
+        self.state, self.error, self.hint = "failed", error, hint
+
+    def finish(self, output: Output, made: Made) -> None:
+        """End the job with its result."""
+        self.state, self.assembled, self.result, self.made = "done", True, output, made
+
+    def forget_plan(self) -> None:
+        """Begin again with a new survey: this plan cannot be followed here."""
+        self.survey = self.survey_pin = self.plan = self.plan_pin = None
+        self.counted.clear()

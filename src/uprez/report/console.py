@@ -1,0 +1,121 @@
+"""The console: tagged lines for people, or one JSON event a line; live bars only on a terminal.
+
+Nothing that happens to the console may stop the work or the give-back: a closed pipe silences it and no more.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, TextIO
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
+
+class Console:
+    """Where a run tells what it does."""
+
+    def __init__(self, *, as_json: bool = False, verbose: bool = False, stream: TextIO | None = None) -> None:
+        self._stream = stream or sys.stdout
+        self._json = as_json
+        self._verbose = verbose
+        self._progress: Progress | None = None
+        self._bars: dict[str, TaskID] = {}
+        self._closed = False
+
+    def info(self, text: str) -> None:
+        """Say what is going on."""
+        self.line("INFO", text)
+
+    def ok(self, text: str) -> None:
+        """Say what went well."""
+        self.line("OK", text)
+
+    def warn(self, text: str) -> None:
+        """Say what a person should know but need not act on."""
+        self.line("WARN", text)
+
+    def error(self, text: str, hint: str | None = None) -> None:
+        """Say what failed, and the next step."""
+        self.line("ERROR", text)
+        if hint:
+            self.line("HINT", hint)
+
+    def debug(self, text: str) -> None:
+        """Say something only for --verbose."""
+        if self._verbose:
+            self.line("DEBUG", text)
+
+    def line(self, tag: str, text: str) -> None:
+        """Write one tagged line."""
+        self._write(f"[{tag}] {text}", {"event": "line", "tag": tag, "text": text})
+
+    def log(self, stamp: str, text: str) -> None:
+        """Write one line of a worker's log, with the worker's own time (ISO 8601; people see the hour)."""
+        self._write(f"  [LOG] {stamp[11:19] or stamp} {text}", {"event": "log", "time": stamp, "text": text})
+
+    def result(self, document: dict[str, Any]) -> None:
+        """Write the results as the last event, when a program listens."""
+        if self._json:
+            self._print(json.dumps({"event": "results", **document}, ensure_ascii=True))
+
+    @contextlib.contextmanager
+    def live(self) -> Iterator[None]:
+        """Show live bars below the lines while the block runs; nothing when this is no terminal."""
+        if self._json or not self._stream.isatty():
+            yield
+            return
+        from rich.console import Console as RichConsole  # for its weight: only terminals need it
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        columns = (
+            "{task.description}",
+            BarColumn(bar_width=None),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[fps]}"),
+        )
+        terminal = RichConsole(file=self._stream, highlight=False, markup=False, emoji=False, soft_wrap=True)
+        progress = Progress(*columns, TimeRemainingColumn(), console=terminal, transient=True, expand=True)
+        try:
+            with contextlib.suppress(OSError):  # the terminal may be gone already, or go while the block runs
+                progress.start()
+            self._progress = progress
+            yield
+        finally:
+            self._progress = None
+            self._bars.clear()
+            with contextlib.suppress(OSError, ValueError):
+                progress.stop()
+
+    def progress(self, name: str, frames: int, total: int, fps: float) -> None:
+        """Move one job's bar."""
+        if self._progress is None:
+            return
+        if name not in self._bars:
+            label = name if len(name) <= 24 else name[:10] + "..." + name[-11:]
+            self._bars[name] = self._progress.add_task(printable(label), total=total, fps="")
+        rate = f"{fps:.2f} fps" if fps else ""
+        self._progress.update(self._bars[name], completed=frames, total=total, fps=rate)
+
+    def _write(self, text: str, event: dict[str, str]) -> None:
+        self._print(json.dumps(event, ensure_ascii=True) if self._json else printable(text))
+
+    def _print(self, text: str) -> None:
+        if self._closed:
+            return
+        try:
+            if self._progress is not None:
+                self._progress.console.print(text, markup=False, highlight=False, soft_wrap=True)
+            else:
+                self._stream.write(text + "\n")
+                self._stream.flush()
+        except (ValueError, OSError):
+            self._closed = True
+
+
+def printable(text: str) -> str:
+    """Escape control characters: a file's name must not steer the terminal or fake a line."""
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)

@@ -1,0 +1,146 @@
+"""results.json: what a run did, for programs. docs/reference/results.schema.json is made from these classes."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from datetime import datetime
+from decimal import Decimal
+from fractions import Fraction
+from typing import Any, Literal
+
+from pydantic import TypeAdapter
+
+from uprez.job import Options, Pin
+
+SCHEMA = 1
+
+JobState = Literal["done", "skipped", "failed", "unfinished", "planned"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Output:
+    """A published result."""
+
+    url: str
+    path: str
+    size: int
+    """Bytes."""
+    etag: str
+    sha256: str
+    frames: int
+    duration_s: float
+    width: int
+    height: int
+    audio_tracks: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Made:
+    """How a result was made."""
+
+    plan: int
+    model: str
+    family: str
+    provider: str
+    precision: str
+    encoder: str
+    ladder: tuple[str, ...]
+    segments: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """`jobs/<job>/result.json`: its presence, with the output it names, is what done means."""
+
+    schema: int = SCHEMA
+    job: str
+    input: str
+    identity: str
+    options: Options
+    outputs: tuple[Output, ...]
+    """More than one when inputs with the same content, or the same work under several names, were asked for."""
+    made: Made
+    finished_at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pending:
+    """`jobs/<job>/publish.json`: a checked result on its way to its name; an interrupted publish ends by it."""
+
+    pin: Pin
+    output: Output
+    made: Made
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobResult:
+    """One job of a run."""
+
+    job: str
+    input: str
+    state: JobState
+    output: Output | None = None
+    made: Made | None = None
+    segments_computed: int = 0
+    segments_adopted: int = 0
+    """Counted before this run, or published before it and verified by it."""
+    seconds: float = 0.0
+    error: str | None = None
+    hint: str | None = None
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class LeaseResult:
+    """One lease of a run."""
+
+    lease: str
+    market: str
+    machine: str
+    instance: str | None
+    state: str
+    usd_per_hour: Decimal
+    held_s: float
+    cost_usd: Decimal
+    reason: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Results:
+    """One run."""
+
+    schema: int = SCHEMA
+    uprez: str
+    """Version that made it."""
+    batch: str
+    started_at: datetime
+    ended_at: datetime
+    exit_code: int
+    dry_run: bool = False
+    output_dir: str
+    cost_usd: Decimal = Decimal(0)
+    jobs: tuple[JobResult, ...] = ()
+    leases: tuple[LeaseResult, ...] = field(default=())
+
+
+def document(results: Results) -> dict[str, Any]:
+    """Give the results as plain JSON values."""
+    data: dict[str, Any] = TypeAdapter(Results).dump_python(results, mode="json")
+    return data
+
+
+def text(results: Results) -> bytes:
+    """Give the results as an indented file."""
+    return (json.dumps(document(results), indent=2, ensure_ascii=False) + "\n").encode()
+
+
+def schema() -> dict[str, Any]:
+    """Give the JSON Schema of results.json."""
+    found = TypeAdapter(Results).json_schema(mode="serialization")
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "uprez results.json", **found}
+
+
+def seconds(value: Fraction) -> float:
+    """Give a time for people, to the microsecond."""
+    return round(float(value), 6)

@@ -1,0 +1,97 @@
+"""The sheet: everything the controller asks of one lease. Only the controller writes it; a worker knows nothing else.
+
+A worker reads it from the URL it was booted with and again every `watch_s` seconds, also in mid-task. Every object it
+may read or write has its own URL here; no credential is ever part of it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from uprez import wire
+from uprez.errors import WorkerError
+from uprez.job import Options
+
+SCHEMA = 1
+"""Raised when a worker of an older version could misread a sheet; both sides must be equal."""
+
+TaskKind = Literal["index", "enhance", "assemble"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ref:
+    """An object to read: where it is and what it must be."""
+
+    url: str
+    sha256: str
+    size: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Put:
+    """The right to write one object."""
+
+    url: str
+    key: str
+    """Its key, for the log and the status."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """One attempt at one piece of work."""
+
+    id: str
+    """The attempt's name, `<lease>-<n>`: unique for ever, so a result can never be taken for another try's."""
+    kind: TaskKind
+    job: str
+    name: str
+    """The input's name, for the log."""
+    source_url: str
+    put: Put
+    options: Options
+    plan: Ref | None = None
+    survey: Ref | None = None
+    segment: int | None = None
+    """Which of the plan's segments (`enhance`)."""
+    inputs: tuple[Ref, ...] = ()
+    """The segments that count, in order (`assemble`)."""
+    threads: int = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sheet:
+    """One lease's orders. Lengths are seconds on the worker's own monotonic clock."""
+
+    schema: int = SCHEMA
+    lease: str
+    length_s: float
+    """The lease ends this long after it began, or after `renewal` last rose."""
+    grace_s: float
+    renewal: int = 0
+    watch_s: float = 15.0
+    status_s: float = 10.0
+    idle_s: float = 60.0
+    """An idle worker leaves after this long, unless told to hold."""
+    hold: bool = False
+    stop: bool = False
+    """Leave now, at the next frame."""
+    families: tuple[str, ...]
+    """Execution provider families the worker may use; it never adds one."""
+    models: dict[str, Ref] = field(default_factory=dict)
+    """Converted networks by model name."""
+    tasks: tuple[Task, ...] = ()
+    """In order; the worker does the first it has not finished. One that disappears is abandoned at the next frame."""
+    status_url: str
+    log_urls: tuple[str, ...]
+    """Where the parts of the log go, one object each, written once."""
+    next_sheet_url: str
+    """The sheet's own address from now on."""
+
+
+def read(data: bytes) -> Sheet:
+    """Read a sheet; raises WorkerError when it is malformed or of another schema."""
+    sheet = wire.load(Sheet, data, where="the sheet")
+    if sheet.schema != SCHEMA:
+        raise WorkerError(f"the sheet has schema {sheet.schema}, this worker reads {SCHEMA}")
+    return sheet

@@ -1,0 +1,59 @@
+"""The status: what a worker says back. Only the worker writes it, and all it says is a claim until it was checked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from uprez import wire
+from uprez.errors import WorkerError
+
+SCHEMA = 1
+
+Phase = Literal["booting", "idle", "working", "left"]
+Fault = Literal["input", "model", "encode", "plan", "verify", "store", "lost", "stopped", "defect"]
+"""Why a task failed, as far as the controller's next step depends on it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Done:
+    """The end of one task: an object published under `key`, or an error."""
+
+    task: str
+    key: str
+    size: int = 0
+    sha256: str = ""
+    frames: int = 0
+    seconds: float = 0.0
+    fault: Fault | None = None
+    error: str | None = None
+    hint: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Status:
+    """A worker's state at one heartbeat."""
+
+    schema: int = SCHEMA
+    lease: str
+    beat: int
+    """Rises with every status. The controller judges by its own clock since it moved; clocks are never compared."""
+    phase: Phase
+    task: str | None = None
+    frames: int = 0
+    """Frames of the current task that are finished."""
+    fps: float = 0.0
+    device: str = ""
+    provider: str = ""
+    ladder: tuple[str, ...] = ()
+    done: tuple[Done, ...] = ()
+    reason: str | None = None
+    """Why the worker left."""
+
+
+def read(data: bytes) -> Status:
+    """Read a status; raises WorkerError when it is malformed or of another schema."""
+    status = wire.load(Status, data, where="the status")
+    if status.schema != SCHEMA:
+        raise WorkerError(f"the status has schema {status.schema}, this controller reads {SCHEMA}")
+    return status

@@ -1,0 +1,160 @@
+"""Every object key is composed and parsed here, and nowhere else. Keys are relative to the state prefix.
+
+uprez.json                                  the marker: this prefix is ours
+leases/<lease>/sheet.json                   written by the controller only
+leases/<lease>/status.json                  written by that worker only
+leases/<lease>/log-<n>.txt                  likewise
+jobs/<job>/index/<attempt>                  published by a worker
+jobs/<job>/index.json                       the pin of the one that counts
+jobs/<job>/plan-<n>.json                    written by the controller only
+jobs/<job>/<plan>/segment-<k>/<attempt>     published by a worker; <plan>: <n>-<8 hex digits of its SHA-256>
+jobs/<job>/<plan>/segment-<k>.json          the pin of the one that counts
+jobs/<job>/<plan>/result/<attempt>          published by a worker
+jobs/<job>/publish.json                     the result that counts and the name it is about to get
+jobs/<job>/result.json                      written last: the job is done
+batches/<batch>/results.json                what a run did
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+PREFIX = ".uprez"
+MARKER = "uprez.json"
+
+_LEASE = r"(?P<lease>[0-9a-f]{8})"
+_JOB = r"(?P<job>[0-9a-f]{16})"
+_PLAN = r"(?P<plan>[1-9][0-9]{0,5})"
+_PLAN_ID = r"(?P<plan_id>[1-9][0-9]{0,5}-[0-9a-f]{8})"
+_NUMBER = r"(?P<number>0|[1-9][0-9]{0,8})"
+_ATTEMPT = r"(?P<attempt>[0-9a-f]{8}-[1-9][0-9]{0,8})"
+
+_SHAPES: dict[str, re.Pattern[str]] = {
+    "marker": re.compile(r"uprez\.json"),
+    "sheet": re.compile(rf"leases/{_LEASE}/sheet\.json"),
+    "status": re.compile(rf"leases/{_LEASE}/status\.json"),
+    "log": re.compile(rf"leases/{_LEASE}/log-{_NUMBER}\.txt"),
+    "index": re.compile(rf"jobs/{_JOB}/index/{_ATTEMPT}"),
+    "index_pin": re.compile(rf"jobs/{_JOB}/index\.json"),
+    "plan": re.compile(rf"jobs/{_JOB}/plan-{_PLAN}\.json"),
+    "segment": re.compile(rf"jobs/{_JOB}/{_PLAN_ID}/segment-{_NUMBER}/{_ATTEMPT}"),
+    "segment_pin": re.compile(rf"jobs/{_JOB}/{_PLAN_ID}/segment-{_NUMBER}\.json"),
+    "assembly": re.compile(rf"jobs/{_JOB}/{_PLAN_ID}/result/{_ATTEMPT}"),
+    "publish": re.compile(rf"jobs/{_JOB}/publish\.json"),
+    "manifest": re.compile(rf"jobs/{_JOB}/result\.json"),
+    "results": re.compile(r"batches/(?P<batch>[0-9a-f]{8})/results\.json"),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Key:
+    """What a key says: its shape (a name of the list above) and the names in it; empty or -1 where it has none."""
+
+    shape: str
+    lease: str = ""
+    job: str = ""
+    batch: str = ""
+    plan: int = -1
+    plan_id: str = ""
+    number: int = -1
+    attempt: str = ""
+
+
+def parse(key: str) -> Key | None:
+    """Say what a key is, or None when it is not one of ours: such an object is never read and never deleted."""
+    for shape, pattern in _SHAPES.items():
+        match = pattern.fullmatch(key)
+        if match:
+            names = match.groupdict()
+            return Key(
+                shape=shape,
+                lease=names.get("lease", ""),
+                job=names.get("job", ""),
+                batch=names.get("batch", ""),
+                plan=int(names.get("plan", -1)),
+                plan_id=names.get("plan_id", ""),
+                number=int(names.get("number", -1)),
+                attempt=names.get("attempt", ""),
+            )
+    return None
+
+
+def sheet(lease: str) -> str:
+    """Key of a lease's sheet."""
+    return f"leases/{lease}/sheet.json"
+
+
+def status(lease: str) -> str:
+    """Key of a lease's status."""
+    return f"leases/{lease}/status.json"
+
+
+def log(lease: str, number: int) -> str:
+    """Key of part `number` (from 0) of a lease's log."""
+    return f"leases/{lease}/log-{number}.txt"
+
+
+def lease_prefix(lease: str) -> str:
+    """Prefix of everything that belongs to one lease."""
+    return f"leases/{lease}/"
+
+
+def attempt(lease: str, number: int) -> str:
+    """Name of try `number` (from 1) made on a lease; lease ids are never used twice, so neither is this."""
+    return f"{lease}-{number}"
+
+
+def job_prefix(job: str) -> str:
+    """Prefix of everything that belongs to one job."""
+    return f"jobs/{job}/"
+
+
+def index(job: str, attempt: str) -> str:
+    """Key that a worker's survey of a job is published under."""
+    return f"jobs/{job}/index/{attempt}"
+
+
+def index_pin(job: str) -> str:
+    """Key of the pin of the survey that counts."""
+    return f"jobs/{job}/index.json"
+
+
+def plan(job: str, number: int) -> str:
+    """Key of plan `number` (from 1) of a job."""
+    return f"jobs/{job}/plan-{number}.json"
+
+
+def plan_id(number: int, sha256: str) -> str:
+    """Name a plan by its number and content, so that work of two plans can never mix."""
+    return f"{number}-{sha256[:8]}"
+
+
+def segment(job: str, plan_id: str, number: int, attempt: str) -> str:
+    """Key that a worker's segment is published under."""
+    return f"jobs/{job}/{plan_id}/segment-{number}/{attempt}"
+
+
+def segment_pin(job: str, plan_id: str, number: int) -> str:
+    """Key of the pin of the segment that counts."""
+    return f"jobs/{job}/{plan_id}/segment-{number}.json"
+
+
+def assembly(job: str, plan_id: str, attempt: str) -> str:
+    """Key that a worker's assembled result is published under, before it is checked."""
+    return f"jobs/{job}/{plan_id}/result/{attempt}"
+
+
+def publish(job: str) -> str:
+    """Key of the record that a checked result is about to get its name: an interrupted publish ends by it."""
+    return f"jobs/{job}/publish.json"
+
+
+def manifest(job: str) -> str:
+    """Key of the record that says a job is done."""
+    return f"jobs/{job}/result.json"
+
+
+def results(batch: str) -> str:
+    """Key of a batch's results.json."""
+    return f"batches/{batch}/results.json"

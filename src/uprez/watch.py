@@ -1,0 +1,107 @@
+"""The worker's ear: follows its sheet, keeps the lease's clock and the dead-man, and says when to stop."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from pathlib import Path
+
+from uprez import sheet as sheets
+from uprez.errors import Stopped, StoreError, WorkerError
+from uprez.market import deadman
+from uprez.sheet import Sheet, Task
+from uprez.store import urls
+
+
+class Watch:
+    """Re-reads the sheet in a thread, also in mid-task.
+
+    The lease's clock is this machine's monotonic one: it starts here and starts again when the sheet's `renewal` rises.
+    A sheet that cannot be read changes nothing; the lease then simply runs out.
+    """
+
+    def __init__(self, boot_url: str, *, deadline_file: Path | None) -> None:
+        self._etag: str | None = None
+        self._url = boot_url
+        self._deadline_file = deadline_file
+        self._changed = threading.Condition()
+        self._closing = False
+        self._sheet = self._first_sheet()
+        self._ends = time.monotonic() + self._sheet.length_s
+        self._thread = threading.Thread(target=self._follow, name="watch", daemon=True)
+        self._thread.start()
+
+    @property
+    def sheet(self) -> Sheet:
+        """The sheet as last read."""
+        return self._sheet
+
+    def close(self) -> None:
+        """Stop following."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify_all()
+        self._thread.join()
+
+    def next_task(self, done: frozenset[str]) -> Task | None:
+        """Wait for work; None when there will be none: told to stop, lease over, or idle too long."""
+        idle_since = time.monotonic()
+        with self._changed:
+            while True:
+                if self._sheet.stop or time.monotonic() >= self._ends:
+                    return None
+                task = next((task for task in self._sheet.tasks if task.id not in done), None)
+                idle = time.monotonic() - idle_since
+                if task or (idle >= self._sheet.idle_s and not self._sheet.hold):
+                    return task
+                self._changed.wait(min(self._sheet.watch_s, 1.0))
+
+    def check(self, task: Task, *, left_s: float | None) -> None:
+        """Raise Stopped when the task should not go on; called between frames.
+
+        `left_s` is how long the task still needs, None when that is not known: work begun in a lease that has ended
+        goes on only if it fits in the grace.
+        """
+        sheet = self._sheet
+        if sheet.stop:
+            raise Stopped("the controller said stop")
+        if all(task.id != wanted.id for wanted in sheet.tasks):
+            raise Stopped("the controller no longer wants this task")
+        over_s = time.monotonic() - self._ends
+        if over_s >= 0 and (left_s is None or over_s + left_s > sheet.grace_s):
+            raise Stopped("the lease has ended")
+
+    def _first_sheet(self) -> Sheet:
+        fetched = urls.get(self._url)
+        if fetched is None:
+            raise WorkerError(f"no sheet at {self._url}")
+        self._etag = fetched.etag
+        return sheets.read(fetched.data)
+
+    def _follow(self) -> None:
+        while not self._closing:
+            with self._changed:
+                self._changed.wait_for(lambda: self._closing, self._sheet.watch_s)
+            self._read()
+
+    def _read(self) -> None:
+        try:
+            fetched = urls.get(self._url, etag=self._etag)
+            if fetched is None:
+                return
+            new = sheets.read(fetched.data)
+        except (StoreError, WorkerError):
+            return  # the lease runs on; if the sheet stays unreadable it ends by itself
+        with self._changed:
+            self._etag, self._url = fetched.etag, new.next_sheet_url
+            if new.renewal > self._sheet.renewal:
+                self._renew(new)
+            self._sheet = new
+            self._changed.notify_all()
+
+    def _renew(self, new: Sheet) -> None:
+        self._ends = time.monotonic() + new.length_s
+        if self._deadline_file is not None:
+            with contextlib.suppress(OSError):  # a full disk: the dead-man keeps the old deadline, and we still listen
+                deadman.write_deadline(self._deadline_file, self._ends + new.grace_s)

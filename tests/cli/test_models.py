@@ -1,0 +1,38 @@
+"""`uprez models`: the table of models, and fetching their weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from uprez.cli.main import run_cli
+from uprez.models import MODELS
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Start with an empty cache."""
+    monkeypatch.setenv("UPREZ_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setenv("UPREZ_STATE_DIR", str(tmp_path / "state"))
+    return tmp_path / "cache"
+
+
+def test_every_model_is_listed(capsys: pytest.CaptureFixture[str], cache: Path) -> None:
+    """One line a model: name, scales, licence, and whether a run needs the network; looking fetches nothing."""
+    with pytest.raises(SystemExit, match="0"):
+        run_cli(["models", "list"])
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == list(MODELS)
+    for line, model in zip(lines, MODELS.values(), strict=True):
+        assert "scale" in line
+        assert model.licence in line
+        assert line.endswith("not fetched" if model.source else "no weights needed")
+    assert not cache.exists()
+
+
+def test_a_model_without_weights_is_ready(capsys: pytest.CaptureFixture[str]) -> None:
+    """Pulling what needs nothing succeeds and says so."""
+    with pytest.raises(SystemExit, match="0"):
+        run_cli(["models", "pull", "lanczos"])
+    assert capsys.readouterr().out == "[OK] lanczos: needs no weights\n"

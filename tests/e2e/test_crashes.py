@@ -1,0 +1,84 @@
+"""Whatever is killed, whenever: the work goes on, what counts is not computed again, nothing stays behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import av
+
+from house import House, MakeClip
+
+
+def pins(house: House) -> list[str]:
+    """List the segments that count."""
+    return sorted(path.name for path in (house.outputs / ".uprez").glob("jobs/*/*/segment-*.json"))
+
+
+def slow() -> tuple[str, ...]:
+    """Arguments that make some seconds of work in many segments."""
+    return ("run", "--model", "lanczos", "--scale", "4", "--codec", "hevc", "--segment-frames", "6")
+
+
+def count(path: Path) -> int:
+    """Count the frames that can be decoded."""
+    with av.open(str(path)) as container:
+        return sum(1 for _ in container.decode(video=0))
+
+
+def test_a_killed_worker_is_replaced(house: House, clip: MakeClip) -> None:
+    """The same run rents anew and finishes; segments that counted are not computed again."""
+    clip(frames=60)
+    run = house.start(*slow())
+    house.wait_for(lambda: len(pins(house)) >= 2)
+    os.kill(house.worker(), signal.SIGKILL)
+    out, err = run.communicate(timeout=100)
+    assert run.returncode == 0, out + err
+    assert "Lease lost: the worker is gone" in out
+    assert out.count("[OK] Created instance") == 2
+    assert sum(line.startswith("[OK] Segment") for line in out.splitlines()) == 10
+    assert count(house.outputs / "clip.x4.mp4") == 60
+
+
+def test_a_killed_controller_loses_nothing(house: House, clip: MakeClip) -> None:
+    """The next run ends the orphan, adopts what was published, computes only the rest, and finishes."""
+    clip(frames=60)
+    run = house.start(*slow())
+    house.wait_for(lambda: len(pins(house)) >= 2)
+    run.kill()
+    run.communicate()
+    counted = len(pins(house))
+    again = house.uprez(*slow())
+    assert again.code == 0, again.out + again.err
+    job = house.results(again)["jobs"][0]
+    assert job["segments_adopted"] >= counted
+    assert job["segments_adopted"] + job["segments_computed"] == 10
+    assert count(house.outputs / "clip.x4.mp4") == 60
+    assert house.processes() == []
+
+
+def test_ctrl_c_gives_the_machine_back(house: House, clip: MakeClip) -> None:
+    """An interrupted run exits 130 with nothing left running, and the same command goes on from there."""
+    clip(frames=60)
+    run = house.start(*slow())
+    house.wait_for(lambda: len(pins(house)) >= 1)
+    run.send_signal(signal.SIGINT)
+    out, err = run.communicate(timeout=60)
+    assert run.returncode == 130, out + err
+    assert "[OK] Instance destroyed" in out
+    assert house.processes() == []
+    again = house.uprez(*slow())
+    assert again.code == 0, again.out + again.err
+    assert house.results(again)["jobs"][0]["segments_adopted"] >= 1
+
+
+def test_a_closed_console_does_not_stop_the_work(house: House, clip: MakeClip) -> None:
+    """When the reader of its output goes away, the run still finishes and gives the machine back."""
+    clip(frames=60)
+    run = house.start(*slow())
+    house.wait_for(lambda: len(pins(house)) >= 1)
+    run.stdout.close()
+    assert run.wait(timeout=100) == 0
+    assert count(house.outputs / "clip.x4.mp4") == 60
+    assert house.processes() == []

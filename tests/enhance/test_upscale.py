@@ -1,0 +1,166 @@
+"""Upscaling: the shipped graph equals ncnn's own runtime, and frames keep their time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
+
+import ncnn
+import numpy as np
+import onnx
+import pytest
+from numpy.typing import NDArray
+
+from uprez.enhance.session import open_session
+from uprez.enhance.upscale import open_upscaler
+from uprez.errors import InputError, ModelError
+from uprez.job import Colour, Video
+from uprez.media.frame import Frame
+from uprez.models import MODELS
+from uprez.models.graphs import RGB_OUTPUTS, GraphSpec, planes_graph, srvgg
+from uprez.models.importers import read_srvgg
+
+Planes = tuple[NDArray[np.uint8], ...]
+FAMILIES = ("openvino", "cpu")
+
+
+def video(width: int, height: int, depth: int = 8) -> Video:
+    """A video of the given size, 601 and limited range."""
+    return Video(
+        container="matroska",
+        size=1,
+        stream=0,
+        codec="h264",
+        width=width,
+        height=height,
+        pix_fmt="yuv420p" if depth == 8 else f"yuv420p{depth}le",
+        sar=Fraction(1),
+        rate=Fraction(25),
+        time_base=Fraction(1, 1000),
+        duration=None,
+        frames=None,
+        colour=Colour(matrix="bt601", full_range=False, siting="left", depth=depth),
+    )
+
+
+def grey(width: int, height: int, pts: int) -> Frame:
+    """A flat frame."""
+    shapes = ((height, width), (height // 2, width // 2), (height // 2, width // 2))
+    return Frame(planes=tuple(np.full(shape, 120, np.uint8) for shape in shapes), pts=pts)
+
+
+@pytest.fixture(scope="module")
+def network(ncnn_files: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The converted network, as a file."""
+    path = tmp_path_factory.mktemp("network") / "network.onnx"
+    onnx.save_model(srvgg(read_srvgg(*(file.read_bytes() for file in ncnn_files))), path)
+    return path
+
+
+def reference(files: tuple[Path, Path], rgb: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Run the published files on ncnn's own runtime, in full precision on the CPU; (3, H, W) in and out."""
+    net = ncnn.Net()
+    for option in ("fp16_packed", "fp16_storage", "fp16_arithmetic", "bf16_storage"):
+        setattr(net.opt, f"use_{option}", False)
+    net.opt.use_vulkan_compute = False
+    net.opt.num_threads = 2
+    assert net.load_param(str(files[0])) == 0
+    assert net.load_model(str(files[1])) == 0
+    with net.create_extractor() as extractor:
+        extractor.input("data", ncnn.Mat(np.ascontiguousarray(rgb)))
+        status, result = extractor.extract("output")
+    assert status == 0
+    return np.array(result)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("clip", "number", "size"),
+    [
+        ("bikes.mp4", 3, (640, 272)),
+        ("bikes.mp4", 120, (640, 272)),
+        ("bigbuckbunny.mp4", 60, (640, 360)),
+    ],
+)
+def test_the_network_equals_ncnns_runtime(
+    ncnn_files: tuple[Path, Path],
+    network: Path,
+    clip_frame: Callable[[str, int, tuple[int, int]], Planes],
+    clip: str,
+    number: int,
+    size: tuple[int, int],
+) -> None:
+    """On whole real frames, the shipped graph in the shipped session gives ncnn's RGB to within 1/255 everywhere."""
+    spec = GraphSpec(
+        width=size[0],
+        height=size[1],
+        out_width=2 * size[0],
+        out_height=2 * size[1],
+        native_scale=4,
+        matrix="bt601",
+        full_range=False,
+        siting="left",
+        expose_rgb=True,
+    )
+    session = open_session(planes_graph(onnx.load_model(network), spec), families=FAMILIES, threads=2)
+    tensors = session.tensors(clip_frame(clip, number, size))
+    before, after = (tensors[name].astype(np.float32)[0] for name in RGB_OUTPUTS)
+    expected = reference(ncnn_files, before)
+    assert after.shape == expected.shape == (3, 4 * size[1], 4 * size[0])
+    assert np.ptp(expected) > 0.5
+    assert np.abs(after - expected).max() <= 1 / 255
+
+
+def test_a_frame_keeps_its_pts_and_takes_the_asked_size(network: Path) -> None:
+    """The real model at scale 1.5 gives a frame of the asked size at the time of its source frame."""
+    upscaler = open_upscaler(
+        network, MODELS["realesr-animevideov3"], video(64, 48), 96, 72, families=FAMILIES, threads=2
+    )
+    result = upscaler(grey(64, 48, 1234))
+    assert result.pts == 1234
+    assert [plane.shape for plane in result.planes] == [(72, 96), (36, 48), (36, 48)]
+    assert all(plane.flags.c_contiguous and plane.dtype == np.uint8 for plane in result.planes)
+    assert upscaler.session.family in FAMILIES
+
+
+def test_a_frame_does_not_change_when_the_next_one_runs() -> None:
+    """Each result owns its planes: the pipeline holds several at a time."""
+    upscaler = open_upscaler(None, MODELS["lanczos"], video(64, 48), 128, 96, families=["cpu"], threads=1)
+    first = upscaler(grey(64, 48, 0))
+    kept = [plane.copy() for plane in first.planes]
+    upscaler(Frame(planes=tuple(plane + 50 for plane in grey(64, 48, 1).planes), pts=1))
+    assert all(np.array_equal(a, b) for a, b in zip(first.planes, kept, strict=True))
+
+
+def test_identity_refuses_another_size() -> None:
+    """The identity model asked for another size raises ModelError that names both sizes."""
+    with pytest.raises(ModelError, match="64x48 cannot become 128x96"):
+        open_upscaler(None, MODELS["identity"], video(64, 48), 128, 96, families=["cpu"], threads=1)
+
+
+def test_odd_output_sides_are_refused() -> None:
+    """An output with an odd side raises ModelError."""
+    with pytest.raises(ModelError, match="96x71"):
+        open_upscaler(None, MODELS["lanczos"], video(64, 48), 96, 71, families=["cpu"], threads=1)
+
+
+def test_ten_bit_video_is_refused_by_name() -> None:
+    """A 10-bit video raises InputError that names its format, instead of being cut to 8 bits."""
+    with pytest.raises(InputError, match=r"10-bit video \(yuv420p10le\)"):
+        open_upscaler(None, MODELS["lanczos"], video(64, 48, 10), 128, 96, families=["cpu"], threads=1)
+
+
+def test_a_missing_network_file_is_a_model_error(tmp_path: Path) -> None:
+    """A network that is not on the disk raises ModelError with its path and the way to get it."""
+    with pytest.raises(ModelError, match=r"gone\.onnx") as caught:
+        open_upscaler(
+            tmp_path / "gone.onnx",
+            MODELS["realesr-animevideov3"],
+            video(64, 48),
+            128,
+            96,
+            families=["cpu"],
+            threads=1,
+        )
+    assert caught.value.hint is not None

@@ -1,0 +1,62 @@
+"""How a job is cut into segments."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from itertools import accumulate
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from uprez.errors import InputError
+from uprez.fleet import plan as plans
+from uprez.job import Options, Survey
+
+COUNTS = st.integers(1, 200_000)
+
+
+@settings(deadline=None)  # a busy machine is no failure
+@given(count=st.integers(1, 2000), size=st.integers(1, 2500))
+def test_segments_cover_every_frame_once(count: int, size: int) -> None:
+    """Segments are numbered from 0, follow each other without gap or overlap, and only the last is shorter."""
+    segments = plans.cut(count, size)
+    assert [segment.number for segment in segments] == list(range(len(segments)))
+    ends = [segment.first + segment.count for segment in segments]
+    assert [segment.first for segment in segments] == [0, *ends[:-1]]
+    assert ends[-1] == count
+    assert all(segment.count == size for segment in segments[:-1])
+    assert 0 < segments[-1].count <= size
+
+
+@settings(deadline=None)  # a busy machine is no failure
+@given(
+    count=COUNTS,
+    rate=st.none() | st.fractions(min_value=1, max_value=240, max_denominator=1001),
+    seconds=st.floats(0, 1000, allow_nan=False),
+)
+def test_segments_are_short_but_never_tiny(count: int, rate: Fraction | None, seconds: float) -> None:
+    """Segments are as long as each other, at least 12 frames, and no longer than they must be for that."""
+    segments = plans.cut_evenly(count, plans.pieces(count, rate, seconds))
+    lengths = [segment.count for segment in segments]
+    assert sum(lengths) == count
+    assert [segment.first for segment in segments] == list(accumulate(lengths, initial=0))[:-1]
+    assert max(lengths) - min(lengths) <= 1
+    assert min(lengths) >= min(12, count)
+    assert max(lengths) < 24 or (max(lengths) <= 60 * (rate or 25) and max(lengths) * seconds <= 300 * (1 + 1e-9))
+
+
+def test_plan_fixes_part_size_and_cuts(survey: Survey) -> None:
+    """A plan holds the frames between start and duration, counted in the index, the output's size and the cuts."""
+    options = Options(scale=Fraction(3, 2), start=Fraction(1), duration=Fraction(2))
+    made = plans.make("job", 4, options, survey, segment_frames=12)
+    assert (made.number, made.first, made.count) == (4, 25, 50)
+    assert (made.width, made.height) == (480, 270)
+    assert [segment.count for segment in made.segments] == [12, 12, 12, 12, 2]
+    assert made.preflight == survey.preflight
+
+
+def test_plan_of_nothing_is_refused(survey: Survey) -> None:
+    """A start behind the end is the input's fault, said as such."""
+    with pytest.raises(InputError):
+        plans.make("job", 1, Options(start=Fraction(100)), survey)

@@ -1,0 +1,97 @@
+"""How colour is decided and how it is tagged."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import pytest
+
+from uprez.errors import InputError
+from uprez.job import Colour
+from uprez.media.colour import colour_of, tags_for
+
+
+def _colour(
+    *,
+    matrix: int = 2,
+    primaries: int = 2,
+    transfer: int = 2,
+    full_range: bool = False,
+    siting: str | None = "left",
+    size: tuple[int, int] = (1280, 720),
+) -> Colour:
+    return colour_of(
+        matrix=matrix,
+        primaries=primaries,
+        transfer=transfer,
+        full_range=full_range,
+        siting=siting,
+        width=size[0],
+        height=size[1],
+    )
+
+
+@pytest.mark.parametrize(
+    ("size", "matrix"),
+    [
+        ((720, 576), "bt601"),
+        ((1024, 576), "bt601"),
+        ((1025, 576), "bt709"),
+        ((720, 578), "bt709"),
+        ((176, 144), "bt601"),
+    ],
+)
+def test_untagged_video_is_decided_by_its_size(size: tuple[int, int], matrix: str) -> None:
+    """Up to 576 lines and 1024 columns an untagged video is BT.601, beyond either it is BT.709."""
+    assert _colour(size=size).matrix == matrix
+
+
+@pytest.mark.parametrize(("tag", "matrix"), [(1, "bt709"), (5, "bt601"), (6, "bt601"), (9, "bt2020")])
+def test_a_stated_matrix_wins_over_the_size(tag: int, matrix: str) -> None:
+    """A matrix tag is believed at any size, and kept as it is."""
+    colour = _colour(matrix=tag, size=(176, 144) if tag == 1 else (1920, 1080))
+    assert colour.matrix == matrix
+    assert tags_for(colour, Fraction(30)).matrix == tag
+
+
+@pytest.mark.parametrize("transfer", [16, 18])
+def test_hdr_is_refused(transfer: int) -> None:
+    """PQ and HLG video is refused, by name."""
+    with pytest.raises(InputError, match=r"HDR.*(PQ|HLG)"):
+        _colour(transfer=transfer)
+
+
+def test_rare_matrices_and_sitings_are_refused() -> None:
+    """What cannot be computed right is refused rather than guessed."""
+    with pytest.raises(InputError, match="YCgCo"):
+        _colour(matrix=8)
+    with pytest.raises(InputError, match="bottomleft"):
+        _colour(siting="bottomleft")
+
+
+def test_siting_without_a_tag_depends_on_the_range() -> None:
+    """Untagged chroma sits on the left, in full-range (JPEG-like) video in the centre."""
+    assert _colour(siting=None).siting == "left"
+    assert _colour(siting=None, full_range=True).siting == "center"
+
+
+@pytest.mark.parametrize(
+    ("size", "rate", "expected"),
+    [
+        ((1280, 720), Fraction(25), (1, 1, 1)),
+        ((720, 576), Fraction(25), (5, 5, 6)),
+        ((720, 480), Fraction(30000, 1001), (6, 6, 6)),
+    ],
+)
+def test_a_result_is_tagged_with_what_was_computed(
+    size: tuple[int, int], rate: Fraction, expected: tuple[int, int, int]
+) -> None:
+    """An untagged source's result carries matrix, primaries and transfer of the system it was computed in."""
+    tags = tags_for(_colour(size=size), rate)
+    assert (tags.matrix, tags.primaries, tags.transfer) == expected
+
+
+def test_full_range_stays_full() -> None:
+    """The range is tagged as it is, never relabelled."""
+    assert tags_for(_colour(full_range=True), Fraction(25)).colour_range == 2
+    assert tags_for(_colour(full_range=False), Fraction(25)).colour_range == 1

@@ -1,0 +1,207 @@
+"""What a probe says and what it refuses."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from uprez.errors import InputError
+from uprez.media import probe
+
+MakeClip = Callable[..., Path]
+
+
+def test_quick_states_the_headers(make_clip: MakeClip) -> None:
+    """Size, rate, time base, aspect, duration, frames and the other streams come from the headers."""
+    rate = Fraction(30000, 1001)
+    video = probe.quick(make_clip(rate=rate, sar=Fraction(32, 27), audio=("aac", "aac"), frames=30).as_uri())
+    assert (video.codec, video.width, video.height, video.pix_fmt) == ("h264", 64, 48, "yuv420p")
+    assert (video.rate, video.sar, video.frames) == (rate, Fraction(32, 27), 30)
+    assert video.duration == 30 / rate
+    assert [(track.codec, track.language) for track in video.audio] == [("aac", "eng"), ("aac", "deu")]
+
+
+def test_tags_are_kept_as_the_source_states_them(make_clip: MakeClip) -> None:
+    """Colour tags and chroma location are read from the file."""
+    options = {"chroma_sample_location": "topleft"}
+    tags = {"colorspace": 9, "color_primaries": 9, "color_trc": 14, "color_range": 1}
+    colour = probe.quick(make_clip(tags=tags, options=options).as_uri()).colour
+    assert (colour.tag_matrix, colour.tag_primaries, colour.tag_transfer) == (9, 9, 14)
+    assert (colour.matrix, colour.siting, colour.full_range) == ("bt2020", "topleft", False)
+
+
+def test_full_range_is_seen(make_clip: MakeClip) -> None:
+    """Full-range video is told from limited-range video."""
+    assert probe.quick(make_clip(tags={"color_range": 2}).as_uri()).colour.full_range
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ({"pix_fmt": "yuv444p"}, "yuv444p"),
+        ({"pix_fmt": "yuv420p10le"}, "yuv420p10le"),
+        ({"rotation": 90}, "turned"),
+        ({"rotation": 180}, "turned"),
+        ({"options": {"flags": "+ildct+ilme", "x264-params": "tff=1"}}, "interlaced"),
+        ({"tags": {"color_trc": 16, "colorspace": 9, "color_primaries": 9}}, "PQ"),
+        ({"tags": {"color_trc": 18, "colorspace": 9, "color_primaries": 9}}, "HLG"),
+        ({"size": (65, 48), "codec": "ffv1", "name": "odd.mkv", "options": {}}, "odd size 65x48"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_what_cannot_be_done_right_is_refused_by_name(
+    make_clip: MakeClip, fields: dict[str, object], reason: str
+) -> None:
+    """Each kind of video that this version would spoil is refused in one line that names it."""
+    path = make_clip(**{"options": {}, **fields})
+    with pytest.raises(InputError, match=reason) as caught:
+        probe.quick(path.as_uri())
+    assert str(path) in caught.value.message
+
+
+def test_sound_alone_is_not_a_video(tmp_path: Path) -> None:
+    """A file with sound only says that it has no picture."""
+    path = tmp_path / "song.mp4"
+    with av.open(str(path), "w") as container:
+        track = container.add_stream("aac", rate=48000)
+        for _ in range(5):
+            frame = av.AudioFrame.from_ndarray(np.zeros((2, 1024), np.float32), format="fltp", layout="stereo")
+            frame.sample_rate = 48000
+            container.mux(track.encode(frame))
+        container.mux(track.encode(None))
+    with pytest.raises(InputError, match="no video stream: audio only"):
+        probe.quick(path.as_uri())
+
+
+def test_cover_art_is_not_the_picture(tmp_path: Path, make_clip: MakeClip) -> None:
+    """A still that stands before the video as cover art is passed over."""
+    source = make_clip(name="plain.mp4", frames=12)
+    path = tmp_path / "covered.mp4"
+    with av.open(str(source)) as video, av.open(str(path), "w") as container:
+        cover = container.add_stream("mjpeg", rate=1)
+        cover.width, cover.height, cover.pix_fmt = 32, 32, "yuvj420p"
+        cover.disposition = av.stream.Disposition.attached_pic
+        picture = container.add_stream_from_template(video.streams.video[0], opaque=True)
+        still = av.VideoFrame(32, 32, "yuvj420p")
+        still.pts = 0
+        container.mux(cover.encode(still))
+        container.mux(cover.encode(None))
+        for packet in video.demux(video.streams.video[0]):
+            if packet.size:
+                packet.stream = picture
+                container.mux(packet)
+    index = probe.index(path.as_uri())
+    assert (index.video.width, len(index.pts)) == (64, 12)
+    assert [stream.codec for stream in index.video.others] == ["cover art"]
+
+
+def test_index_lists_every_frame_in_the_order_of_showing(make_clip: MakeClip) -> None:
+    """With B-frames the index is ascending, complete and knows its keyframes."""
+    index = probe.index(make_clip(frames=30).as_uri())
+    assert index.pts == tuple(range(0, 30000, 1000))
+    assert index.keyframes == (0, 10000, 20000)
+    assert index.last_duration == 1000
+    assert index.time_base == Fraction(1, 25000)
+
+
+def test_a_clock_that_stands_for_a_frame_rate_is_not_believed(tmp_path: Path, make_clip: MakeClip) -> None:
+    """A remux without a frame rate shows the codec's clock there: the rate is guessed or measured instead."""
+    path = tmp_path / "remuxed.mkv"
+    with av.open(str(make_clip(name="plain.mkv"))) as video, av.open(str(path), "w") as container:
+        picture = container.add_stream_from_template(video.streams.video[0], opaque=True)
+        for packet in video.demux(video.streams.video[0]):
+            if packet.size:
+                packet.stream = picture
+                container.mux(packet)
+    with av.open(str(path)) as remuxed:
+        assert remuxed.streams.video[0].average_rate == 25000
+    assert probe.quick(path.as_uri()).rate == 25
+    assert probe._measured_rate((0, 33, 67, 100), 33, Fraction(1, 1000)) == Fraction(4000, 133)
+
+
+def test_uneven_times_are_kept(make_clip: MakeClip) -> None:
+    """Frames of a video with a variable rate keep their own times."""
+    times = [0, 1000, 1500, 4000, 4001, 9000]
+    assert probe.index(make_clip(frames=6, times=times).as_uri()).pts == tuple(times)
+
+
+def test_frames_that_an_edit_list_hides_are_not_counted(tmp_path: Path, make_clip: MakeClip) -> None:
+    """Packets before an edit list's beginning are decoded for what follows but never shown, so not in the index."""
+    path = tmp_path / "edited.mp4"
+    with av.open(str(make_clip(name="plain.mp4"))) as video, av.open(str(path), "w") as container:
+        picture = container.add_stream_from_template(video.streams.video[0], opaque=True)
+        for packet in video.demux(video.streams.video[0]):
+            if packet.size:
+                packet.pts, packet.dts = packet.pts - 5000, packet.dts - 5000
+                packet.stream = picture
+                container.mux(packet)
+    index = probe.index(path.as_uri())
+    assert len(index.pts) == 25
+    assert index.pts[0] == 0
+
+
+@pytest.mark.parametrize("name", ["cut.mp4", "cut.mkv"])
+def test_a_file_that_ends_early_is_refused(tmp_path: Path, make_clip: MakeClip, name: str) -> None:
+    """A truncated video whose header is whole is not taken for a shorter one."""
+    source = make_clip(name=f"whole-{name}", frames=100, codec="mpeg4", options={"g": "10"})
+    path = tmp_path / name
+    if name.endswith("mp4"):
+        _faststart(source, path)
+    else:
+        path.write_bytes(source.read_bytes())
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(InputError, match=r"ends early|damaged or cut off"):
+        probe.index(path.as_uri())
+
+
+def test_packets_that_are_listed_and_not_there_are_counted(tmp_path: Path, make_clip: MakeClip) -> None:
+    """An MP4 cut between two packets says how many frames are listed and how many are there."""
+    path = tmp_path / "cut.mp4"
+    _faststart(make_clip(name="whole.mp4", frames=40, codec="mpeg4", options={"g": "10"}), path)
+    with av.open(str(path)) as container:
+        positions = sorted(packet.pos for packet in container.demux(video=0) if packet.size)
+    path.write_bytes(path.read_bytes()[: positions[25]])
+    with pytest.raises(InputError, match="40 frames are listed, 25 can be read"):
+        probe.index(path.as_uri())
+
+
+def _faststart(source: Path, target: Path) -> None:
+    options = {"movflags": "+faststart"}
+    with av.open(str(source)) as video, av.open(str(target), "w", container_options=options) as container:
+        picture = container.add_stream_from_template(video.streams.video[0], opaque=True)
+        for packet in video.demux(video.streams.video[0]):
+            if packet.size:
+                packet.stream = picture
+                container.mux(packet)
+
+
+def test_two_frames_with_one_time_are_refused(tmp_path: Path) -> None:
+    """Frames that cannot be told apart by time are refused rather than given invented times."""
+    path = tmp_path / "double.mkv"
+    with av.open(str(path), "w") as container:
+        picture = container.add_stream("ffv1", rate=25)
+        picture.width, picture.height, picture.pix_fmt = 64, 48, "yuv420p"
+        packets = []
+        for number in range(3):
+            frame = av.VideoFrame(64, 48, "yuv420p")
+            frame.pts = number
+            packets += picture.encode(frame)
+        packets[2].pts = packets[2].dts = packets[1].pts
+        container.mux(packets)
+    with pytest.raises(InputError, match=r"same time, 0\.040 s"):
+        probe.index(path.as_uri())
+
+
+def test_nothing_of_ffmpeg_reaches_the_console(make_clip: MakeClip, capfd: pytest.CaptureFixture[str]) -> None:
+    """Probing, a truncated file's too, leaves the console alone."""
+    path = make_clip(frames=60)
+    probe.index(path.as_uri())
+    path.write_bytes(path.read_bytes()[:-300])
+    with pytest.raises(InputError):
+        probe.index(path.as_uri())
+    assert capfd.readouterr() == ("", "")

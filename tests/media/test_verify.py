@@ -1,0 +1,204 @@
+"""What passes and what does not: each check fails on the damage it is there for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import pytest
+
+from uprez.errors import VerifyError
+from uprez.job import Index, Plan
+from uprez.media import mux, verify
+
+MakeClip = Callable[..., Path]
+Made = tuple[Index, Plan, list[Path]]
+Change = Callable[[av.Packet], av.Packet | None]
+
+
+def _remuxed(source: Path, target: Path, change: Change) -> Path:
+    """Copy a file packet by packet; `change` may alter a packet, or drop it by giving None."""
+    with av.open(str(source)) as old, av.open(str(target), "w") as new:
+        streams = {stream.index: new.add_stream_from_template(stream, opaque=True) for stream in old.streams}
+        for number, packet in enumerate(old.demux()):
+            if packet.size and (changed := change(packet)) is not None:
+                if target.suffix == ".mkv":  # it keeps no dts, so a rising one that is early enough will do
+                    changed.dts = number - 10000
+                changed.stream = streams[changed.stream_index]
+                new.mux(changed)
+    return target
+
+
+def _assembled(tmp_path: Path, source: Path, made: Made) -> Path:
+    index, plan, segments = made
+    target = tmp_path / f"result.{plan.container}"
+    mux.assemble(target, plan=plan, index=index, segments=segments, source_url=source.as_uri())
+    return target
+
+
+@pytest.mark.parametrize("codec", ["h264", "hevc", "ffv1"])
+def test_good_segments_and_results_pass(
+    tmp_path: Path, make_clip: MakeClip, make_segments: Callable[..., Made], codec: str
+) -> None:
+    """What this package makes, this package accepts, and says what it holds."""
+    source = make_clip(audio=("aac", "aac"))
+    index, plan, segments = made = make_segments(source, codec=codec)
+    for path, part in zip(segments, plan.segments, strict=True):
+        verify.segment(path, plan=plan, segment=part)
+    facts = verify.result(_assembled(tmp_path, source, made), plan=plan, index=index, source_url=source.as_uri())
+    assert facts == verify.Facts(frames=30, duration=Fraction(6, 5), audio=2)
+
+
+@pytest.mark.parametrize("name", ["late.ts", "late.mkv", "late.mp4"])
+@pytest.mark.parametrize("start", [Fraction(0), Fraction(1, 3)])
+def test_results_of_every_container_pass(
+    tmp_path: Path, make_clip: MakeClip, make_segments: Callable[..., Made], name: str, start: Fraction
+) -> None:
+    """Late pictures and transport streams (whose AAC has other headers) pass whole and cut."""
+    source = make_clip(name=name, audio=("aac",), start=Fraction(1, 5))
+    index, plan, _ = made = make_segments(source, start=start)
+    facts = verify.result(_assembled(tmp_path, source, made), plan=plan, index=index, source_url=source.as_uri())
+    assert facts.audio == 1
+
+
+def test_a_segment_that_lacks_a_frame_fails(
+    tmp_path: Path, make_clip: MakeClip, make_segments: Callable[..., Made]
+) -> None:
+    """One packet fewer than the plan says is found."""
+    _, plan, segments = make_segments(make_clip())
+    seen: list[int] = []
+
+    def all_but_the_last(packet: av.Packet) -> av.Packet | None:
+        seen.append(1)
+        return packet if len(seen) < 12 else None
+
+    short = _remuxed(segments[0], tmp_path / "short.mkv", all_but_the_last)
+    with pytest.raises(VerifyError, match="11 packets, the plan says 12"):
+        verify.segment(short, plan=plan, segment=plan.segments[0])
+
+
+def test_a_segment_that_does_not_begin_with_a_keyframe_fails(
+    tmp_path: Path, make_clip: MakeClip, make_segments: Callable[..., Made]
+) -> None:
+    """A segment whose first packet needs another's picture is found."""
+    _, plan, segments = make_segments(make_clip())
+    headless = _remuxed(segments[0], tmp_path / "headless.mkv", lambda packet: None if packet.is_keyframe else packet)
+    part = replace(plan.segments[0], count=11)
+    with pytest.raises(VerifyError, match="does not begin with a keyframe"):
+        verify.segment(headless, plan=plan, segment=part)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"width": 128}, "holds h264 64x48 yuv420p, the plan says h264 128x48"),
+        ({"preflight": {"extradata_sha256": "f" * 64}}, "other encoder settings"),
+        ({"preflight": {"encoding": {"codec": "hevc"}}}, "the plan says hevc"),
+    ],
+    ids=["size", "extradata", "codec"],
+)
+def test_a_segment_of_another_plan_fails(
+    make_clip: MakeClip, make_segments: Callable[..., Made], change: dict[str, object], reason: str
+) -> None:
+    """Another size, codec or setting is found before anything is joined."""
+    _, plan, segments = make_segments(make_clip())
+    with pytest.raises(VerifyError, match=reason):
+        verify.segment(segments[0], plan=_changed(plan, change), segment=plan.segments[0])
+
+
+def _changed(record: object, change: dict[str, object]) -> Plan:
+    values = {
+        name: _changed(getattr(record, name), value) if isinstance(value, dict) else value
+        for name, value in change.items()
+    }
+    return replace(record, **values)  # type: ignore[type-var, return-value]
+
+
+def test_a_damaged_or_foreign_file_fails(
+    tmp_path: Path, make_clip: MakeClip, make_segments: Callable[..., Made]
+) -> None:
+    """Noise, an empty file and half a file are VerifyErrors, not crashes."""
+    _, plan, segments = make_segments(make_clip())
+    data = segments[0].read_bytes()
+    for name, content in {"noise.mkv": b"\1\2\3" * 999, "empty.mkv": b"", "half.mkv": data[: len(data) // 2]}.items():
+        path = tmp_path / name
+        path.write_bytes(content)
+        with pytest.raises(VerifyError):
+            verify.segment(path, plan=plan, segment=plan.segments[0])
+
+
+def test_a_segment_whose_pictures_are_damaged_fails(make_clip: MakeClip, make_segments: Callable[..., Made]) -> None:
+    """All packets are there, but one of them does not decode as it should."""
+    _, plan, segments = make_segments(make_clip(size=(320, 240)))
+    with av.open(str(segments[0])) as container:
+        largest = bytes(max((packet for packet in container.demux(video=0)), key=lambda packet: packet.size))
+    data = segments[0].read_bytes()
+    at = data.index(largest) + len(largest) // 2
+    segments[0].write_bytes(data[:at] + b"\xff" * 64 + data[at + 64 :])
+    with pytest.raises(VerifyError, match=r"a frame of it is damaged|frames, the plan says|cannot be read"):
+        verify.segment(segments[0], plan=plan, segment=plan.segments[0])
+
+
+def _sound_changed(packet: av.Packet) -> av.Packet:
+    if packet.stream.type == "audio" and (packet.pts or 0) > 20000:
+        data = bytearray(bytes(packet))
+        data[-1] ^= 1
+        packet.update(bytes(data))
+    return packet
+
+
+def _sound_late(packet: av.Packet) -> av.Packet:
+    if packet.stream.type == "audio" and (packet.pts or 0) > 20000:
+        packet.pts, packet.dts = packet.pts + 480, packet.dts + 480
+    return packet
+
+
+def _picture_late(packet: av.Packet) -> av.Packet:
+    if packet.stream.type == "video" and packet.pts == 29000:
+        packet.pts += 1
+    return packet
+
+
+def _sound_short(packet: av.Packet) -> av.Packet | None:
+    return None if packet.stream.type == "audio" and (packet.pts or 0) > 50000 else packet
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (_sound_changed, "sound track 0 differs from the source's at"),
+        (_sound_late, "sound track 0 is at"),
+        (_sound_short, "packets in sound track 0"),
+        (_picture_late, "frame 29 is shown at"),
+        (lambda packet: packet if packet.stream.type == "video" else None, "0 packets in sound track 0|0 sound tracks"),
+    ],
+    ids=["one bit of sound", "late sound", "short sound", "one tick of picture", "no sound"],
+)
+def test_a_result_with_the_smallest_damage_fails(
+    tmp_path: Path, make_clip: MakeClip, make_segments: Callable[..., Made], change: Change, reason: str
+) -> None:
+    """One bit of sound, 10 ms of sound, the end of a track, one tick of one frame: each is found and named."""
+    source = make_clip(audio=("aac",))
+    index, plan, _ = made = make_segments(source)
+    damaged = _remuxed(_assembled(tmp_path, source, made), tmp_path / "damaged.mp4", change)
+    with pytest.raises(VerifyError, match=reason):
+        verify.result(damaged, plan=plan, index=index, source_url=source.as_uri())
+
+
+def test_a_result_that_begins_late_fails(
+    tmp_path: Path, make_clip: MakeClip, make_segments: Callable[..., Made]
+) -> None:
+    """In Matroska a shift of the whole file passes only as far as its sound begins before 0."""
+    source = make_clip(name="clip.mkv")
+    index, plan, _ = made = make_segments(source)
+
+    def later(packet: av.Packet) -> av.Packet:
+        packet.pts = (packet.pts or 0) + 5
+        return packet
+
+    late = _remuxed(_assembled(tmp_path, source, made), tmp_path / "late.mkv", later)
+    with pytest.raises(VerifyError, match="begins at"):
+        verify.result(late, plan=plan, index=index, source_url=source.as_uri())

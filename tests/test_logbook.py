@@ -1,0 +1,213 @@
+"""The worker's mouth: lines, parts and heartbeats, on real files."""
+
+from __future__ import annotations
+
+import re
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from io import StringIO
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from uprez import logbook as logbooks
+from uprez import status as statuses
+from uprez.logbook import PART_LINES, Logbook, Reporter
+from uprez.sheet import Sheet
+from uprez.status import Done, Status
+
+LEASE = "0a1b2c3d"
+LINE = re.compile(rf"{LEASE}:([0-9]+) [0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}}T[0-9]{{2}}:[0-9]{{2}}:[0-9]{{2}}Z (.*)\n")
+
+
+def until(condition: Callable[[], bool], within_s: float = 5.0) -> bool:
+    """Wait for a condition; gives whether it came true."""
+    end = time.monotonic() + within_s
+    while not condition():
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.01)
+    return True
+
+
+@pytest.fixture
+def sheet(tmp_path: Path) -> Sheet:
+    """Give a sheet with room for five parts and a heartbeat every 20 ms."""
+    return Sheet(
+        lease=LEASE,
+        length_s=60,
+        grace_s=10,
+        status_s=0.02,
+        families=("cpu",),
+        status_url=(tmp_path / "status.json").as_uri(),
+        log_urls=tuple((tmp_path / f"log-{number}.txt").as_uri() for number in range(5)),
+        next_sheet_url="file:///none",
+    )
+
+
+def numbers(text: str) -> list[int]:
+    """Give the numbers of a log's lines; every line must be one."""
+    matches = [LINE.fullmatch(line) for line in text.splitlines(keepends=True)]
+    assert all(matches)
+    return [int(match[1]) for match in matches if match]
+
+
+def read(tmp_path: Path) -> Status | None:
+    """Read the status as a controller does, None before the first."""
+    path = tmp_path / "status.json"
+    return statuses.read(path.read_bytes()) if path.exists() else None
+
+
+def parts(tmp_path: Path) -> list[str]:
+    """Read the published parts, in order."""
+    return [path.read_text() for path in sorted(tmp_path.glob("log-?.txt"))]
+
+
+@settings(deadline=None)  # a busy machine is no failure
+@given(texts=st.lists(st.text(max_size=30), max_size=20))
+def test_lines_are_numbered_stamped_and_one_each(texts: list[str]) -> None:
+    """Whatever is said becomes exactly one line with lease, number and time."""
+    stream = StringIO()
+    log = Logbook(LEASE, stream)
+    for text in texts:
+        log.say(text)
+    lines = stream.getvalue().splitlines()
+    assert len(lines) == len(texts)
+    assert numbers(stream.getvalue()) == list(range(1, len(texts) + 1))
+    for text, line in zip(texts, lines, strict=True):
+        assert line.endswith(" " + " ".join(text.splitlines()))
+
+
+def test_threads_do_not_mix_their_lines() -> None:
+    """Lines of several threads come whole, with rising numbers."""
+    stream = StringIO()
+    log = Logbook(LEASE, stream)
+
+    def talk() -> None:
+        for _ in range(100):
+            log.say("word " * 20)
+
+    threads = [threading.Thread(target=talk) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert numbers(stream.getvalue()) == list(range(1, 401))
+
+
+def test_parts_are_published_once_and_lose_nothing(sheet: Sheet, tmp_path: Path) -> None:
+    """A part goes out when it is full, each once; the parts together are the log, its last line included."""
+    stream = StringIO()
+    log = Logbook(LEASE, stream)
+    log.say("first")
+    log.publish(sheet)
+    assert parts(tmp_path) == []
+    for number in range(2 * PART_LINES):
+        log.say(f"line {number}")
+        log.publish(sheet)
+    assert [len(numbers(part)) for part in parts(tmp_path)] == [PART_LINES, PART_LINES]
+    log.say("last")
+    log.publish(sheet, last=True)
+    log.publish(sheet, last=True)
+    assert [len(numbers(part)) for part in parts(tmp_path)] == [PART_LINES, PART_LINES, 2]
+    assert "".join(parts(tmp_path)) == stream.getvalue()
+
+
+def test_old_part_is_published_though_short(sheet: Sheet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A line waits no longer than `PART_S` for its part."""
+    log = Logbook(LEASE, StringIO())
+    log.say("only")
+    log.publish(sheet)
+    assert parts(tmp_path) == []
+    monkeypatch.setattr(logbooks, "PART_S", 0.0)
+    log.publish(sheet)
+    assert len(parts(tmp_path)) == 1
+
+
+def test_status_beats_and_tells_what_is_done(sheet: Sheet, tmp_path: Path) -> None:
+    """The beat rises by itself; task, frames, machine and ends are in the status as they were told."""
+    reporter = Reporter(sheet, Logbook(LEASE, StringIO()))
+    reporter.machine("a CPU", "CPUExecutionProvider", ("gpu: none",))
+    reporter.doing("working", "t-1")
+    reporter.frames(7, 2.5)
+    assert until(lambda: (found := read(tmp_path)) is not None and found.frames == 7)
+    first = read(tmp_path)
+    assert first is not None
+    assert (first.lease, first.phase, first.task, first.fps, first.device) == (LEASE, "working", "t-1", 2.5, "a CPU")
+    assert until(lambda: (found := read(tmp_path)) is not None and found.beat >= first.beat + 3)
+    reporter.done(Done(task="t-1", key="k", frames=7))
+    assert reporter.finished() == {"t-1"}
+    reporter.doing("working", "t-2")
+    reporter.done(Done(task="t-2", key="l", fault="input", error="broken"))
+    reporter.close("told to stop")
+    last = read(tmp_path)
+    assert last is not None
+    assert (last.phase, last.task, last.reason) == ("left", None, "told to stop")
+    assert [(done.task, done.fault) for done in last.done] == [("t-1", None), ("t-2", "input")]
+
+
+def test_new_task_begins_without_frames(sheet: Sheet, tmp_path: Path) -> None:
+    """Frames of the task before are not counted for the next."""
+    reporter = Reporter(sheet, Logbook(LEASE, StringIO()))
+    reporter.frames(7, 2.5)
+    reporter.doing("working", "t-2")
+    reporter.close("done")
+    found = read(tmp_path)
+    assert found is not None
+    assert (found.frames, found.fps) == (0, 0.0)
+
+
+def test_news_do_not_wait_for_the_beat(sheet: Sheet, tmp_path: Path) -> None:
+    """What begins or ends is told at once, however slow the heart beats."""
+    reporter = Reporter(replace(sheet, status_s=60), Logbook(LEASE, StringIO()))
+    reporter.doing("working", "t-1")
+    assert until(lambda: (found := read(tmp_path)) is not None and found.task == "t-1")
+    reporter.done(Done(task="t-1", key="k"))
+    assert until(lambda: (found := read(tmp_path)) is not None and len(found.done) == 1)
+    reporter.close("done")
+
+
+def test_last_line_is_published_when_the_worker_leaves(sheet: Sheet, tmp_path: Path) -> None:
+    """Whatever was said before closing is in the parts, to the last line."""
+    stream = StringIO()
+    log = Logbook(LEASE, stream)
+    reporter = Reporter(sheet, log)
+    log.say("one")
+    log.say("the last line")
+    reporter.close("done")
+    assert "".join(parts(tmp_path)) == stream.getvalue()
+    assert stream.getvalue().endswith("the last line\n")
+
+
+def test_store_that_fails_does_not_end_the_work(sheet: Sheet, tmp_path: Path) -> None:
+    """While the store refuses, the work goes on and it is said; afterwards beats arrive again and nothing is lost."""
+    store = tmp_path / "store"
+    store.write_text("in the way")
+    broken = replace(sheet, status_url=(store / "status.json").as_uri(), log_urls=((store / "log-0.txt").as_uri(),))
+    stream = StringIO()
+    log = Logbook(LEASE, stream)
+    reporter = Reporter(broken, log)
+    log.say("before")
+    reporter.doing("working", "t-1")
+    assert until(lambda: "[WARN] status not written" in stream.getvalue())
+    reporter.frames(3, 1.0)
+    store.unlink()
+    assert until(lambda: (found := read(store)) is not None and found.frames == 3)
+    reporter.close("done")
+    found = read(store)
+    assert found is not None
+    assert found.reason == "done"
+    assert parts(store)[0] == stream.getvalue()
+
+
+def test_store_that_never_works_still_lets_the_worker_leave(sheet: Sheet, tmp_path: Path) -> None:
+    """Closing ends although not a word could be published."""
+    (tmp_path / "store").write_text("in the way")
+    broken = replace(sheet, status_url=(tmp_path / "store" / "status.json").as_uri())
+    reporter = Reporter(broken, Logbook(LEASE, StringIO()))
+    reporter.close("done")
+    assert (tmp_path / "store").read_text() == "in the way"
