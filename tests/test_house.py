@@ -67,6 +67,13 @@ def test_readme_is_short() -> None:
     assert 10 < len(lines) < 120
 
 
+def test_documents_link_to_what_is_there() -> None:
+    """Each relative link of README, CHANGELOG and docs leads to a file."""
+    for page in (REPO / "README.md", REPO / "CHANGELOG.md", *(REPO / "docs").rglob("*.md")):
+        for target in re.findall(r"\]\((?!https?://)([^)#]+)", page.read_text()):
+            assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
 def test_wheel_carries_types_licence_command_and_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The wheel holds every file of the package, data files too, the licence and the `uprez` command."""
     monkeypatch.chdir(REPO)

@@ -30,7 +30,7 @@ from uprez.errors import (
     UprezError,
     UsageError,
 )
-from uprez.fleet import estimate, reaper, resume
+from uprez.fleet import background, estimate, reaper, resume
 from uprez.fleet.interrupt import Interrupts
 from uprez.fleet.ledger import LeaseRow, Ledger, batch_lock, utc_now
 from uprez.fleet.loop import Loop
@@ -103,7 +103,7 @@ async def _enhance(batch: Batch, home: Home, ledger: Ledger, market: LocalMarket
     if not any(work.state == "open" for work in batch.works):
         _place_twins(batch, home)
         return
-    models = await asyncio.to_thread(_models, batch)
+    models = await background.start(partial(_models, batch))
     loop = Loop(
         home=home,
         market=market,

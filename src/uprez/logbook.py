@@ -19,6 +19,8 @@ from uprez.store import urls
 PART_LINES = 200
 PART_S = 60.0
 """A part of the log is published when it has this many lines, or is this old."""
+PARTS_ALIKE = 40
+"""After so many parts both limits double, so that the 400 parts of a sheet last for a month."""
 
 
 class Logbook:
@@ -50,7 +52,9 @@ class Logbook:
     def publish(self, sheet: Sheet, *, last: bool = False) -> None:
         """Publish a part when it is due; `last` publishes whatever is left."""
         with self._lock:
-            due = len(self._lines) >= PART_LINES or time.monotonic() - self._since >= PART_S or last
+            times = 2 ** (self._part // PARTS_ALIKE)
+            old = time.monotonic() - self._since >= PART_S * times
+            due = old or len(self._lines) >= PART_LINES * times or last
             if not due or not self._lines or self._part >= len(sheet.log_urls):
                 return
             urls.put(sheet.log_urls[self._part], "".join(self._lines).encode())

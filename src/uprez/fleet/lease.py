@@ -21,7 +21,7 @@ from uprez.store import keys, objects, sign
 from uprez.store.open import Home
 
 LOG_PARTS = 400
-"""Parts of a log that a lease may publish; at one a minute more than a lease is long."""
+"""Parts of a log that a lease may publish; the worker makes them longer as time goes on."""
 
 
 @dataclass(kw_only=True)

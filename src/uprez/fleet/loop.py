@@ -159,7 +159,7 @@ class Loop:
         if monitor.status is not None:
             self._show_log(lease, await self.market.logs(lease.instance))
         self._show_progress(lease)
-        return monitor.verdict(running=running)
+        return monitor.verdict(running=running, makes_frames=_makes_frames(lease))
 
     def _act(self, lease: Lease) -> None:
         """Begin to check what was published, take note of what failed, and of the checks that ended."""
@@ -334,6 +334,11 @@ class Loop:
         for line in lease.monitor.tail():
             self.console.debug(f"instance {lease.instance}: {line}")
         return lost
+
+
+def _makes_frames(lease: Lease) -> bool:
+    status = lease.monitor.status
+    return status is not None and status.task in lease.assigned and lease.assigned[status.task][1].kind == "enhance"
 
 
 def _title(work: Work, piece: Piece) -> str:

@@ -74,8 +74,8 @@ class Monitor:
                 fresh.append(LogLine(number=self._seen, stamp=match["stamp"], text=match["text"]))
         return fresh
 
-    def verdict(self, *, running: bool) -> str | None:
-        """Say why the lease is lost, None while it is well."""
+    def verdict(self, *, running: bool, makes_frames: bool = True) -> str | None:
+        """Say why the lease is lost, None while it is well; only a task that makes frames can lack them for too long."""
         silent = self.now - self._moved
         if self.status is None:
             if not running:
@@ -87,7 +87,7 @@ class Monitor:
             return "the worker is gone"
         if silent > self.timing.silence_s:
             return f"no heartbeat for {silent:.0f} s"
-        if self.status.phase == "working" and self.now - self._worked > self.timing.stall_s:
+        if makes_frames and self.status.phase == "working" and self.now - self._worked > self.timing.stall_s:
             return f"no frame finished for {self.now - self._worked:.0f} s"
         return None
 

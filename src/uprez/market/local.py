@@ -19,6 +19,8 @@ from uprez.errors import BillingError, RentError
 from uprez.market import deadman
 from uprez.market.base import Instance, Launch, Offer, OfferQuery, cheapest_first
 
+LOG_TAIL = 1 << 20
+"""Bytes of a log that are read: it is read twice a second, and a film's log grows for days."""
 DESTROY_S = 15.0
 """How long an instance may take to end; its dead-man needs at most two times `deadman.TERM_S`."""
 
@@ -147,7 +149,9 @@ def _label(folder: Path) -> str:
 
 
 def _read_log(path: Path) -> str:
-    return path.read_text(encoding="utf-8", errors="replace")
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - LOG_TAIL))
+        return file.read().decode("utf-8", "replace")
 
 
 def _ended(folder: Path, within_s: float) -> bool:

@@ -1,0 +1,170 @@
+"""What a run finds that another one left: records without objects, objects without records, names without either."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from house import House, MakeClip
+from uprez import batch
+from uprez.config.layers import load
+from uprez.errors import VerifyError
+from uprez.fleet import checks
+from uprez.report.console import Console
+
+Run = Callable[[], tuple[int, str]]
+
+
+class Crash(BaseException):
+    """Stands for a controller that dies at this very point."""
+
+
+@pytest.fixture
+def run(house: House, clip: MakeClip, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Run a batch of one clip, 24 frames in four segments, in this process."""
+    clip(frames=24)
+    monkeypatch.setenv("UPREZ_STATE_DIR", str(house.top / "state"))
+    monkeypatch.setenv("UPREZ_CACHE_DIR", str(house.top / "cache"))
+    flags: dict[str, Any] = {"model": "lanczos", "segment_frames": 6}
+
+    def run() -> tuple[int, str]:
+        console = io.StringIO()
+        settings = load({**flags, "input_dir": house.inputs, "output_dir": house.outputs})
+        code = asyncio.run(batch.run(settings, Console(stream=console)))
+        return code, console.getvalue()
+
+    return run
+
+
+def dies(*_: object) -> None:
+    """Die where this is called."""
+    raise Crash
+
+
+def refuses(*_: object) -> None:
+    """Refuse a result."""
+    raise VerifyError("refused by the test")
+
+
+def outputs(house: House) -> list[str]:
+    """List the files beside our state."""
+    return sorted(path.name for path in house.outputs.iterdir() if path.name != ".uprez")
+
+
+def all_but_assembled(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bring a job to where all segments count and no result was accepted."""
+    with monkeypatch.context() as patch:
+        patch.setattr(checks, "result", refuses)
+        code, out = run()
+    assert code == 1, out
+    assert "refused by the test" in out
+
+
+@pytest.mark.parametrize("where", ["record", "clean"])
+def test_a_death_while_publishing_makes_no_second_output(
+    house: House, run: Run, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    """Died between giving the name and recording it, or before cleaning up: the next run ends it, computing nothing."""
+    with monkeypatch.context() as patch:
+        patch.setattr(checks, where, dies)
+        with pytest.raises(Crash):
+            run()
+    assert house.processes() == []
+    assert outputs(house) == ["clip.x2.mp4"]
+    code, out = run()
+    assert code == 0, out
+    assert outputs(house) == ["clip.x2.mp4"]
+    assert "Created instance" not in out
+    jobs = next((house.outputs / ".uprez" / "jobs").iterdir())
+    assert [path.name for path in jobs.iterdir()] == ["result.json"]
+
+
+def test_a_segment_whose_object_is_gone_is_made_again(house: House, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pin without its object does not count; the other segments do."""
+    all_but_assembled(run, monkeypatch)
+    next((house.outputs / ".uprez").glob("jobs/*/*/segment-2/*")).unlink()
+    code, out = run()
+    assert code == 0, out
+    assert "3 of 4 segments count already" in out
+    assert out.count("[OK] Segment") == 1
+
+
+def test_a_published_segment_is_adopted_only_if_it_is_right(
+    house: House, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two segments lost their pins: the whole one is adopted, the cut one is made again, and that is said."""
+    all_but_assembled(run, monkeypatch)
+    state = house.outputs / ".uprez"
+    for number in (0, 3):
+        next(state.glob(f"jobs/*/*/segment-{number}.json")).unlink()
+    cut = next(state.glob("jobs/*/*/segment-3/*"))
+    cut.write_bytes(cut.read_bytes()[:-400])
+    code, out = run()
+    assert code == 0, out
+    assert "3 of 4 segments count already" in out
+    assert "segment 4 of an earlier run is not used" in out
+
+
+def test_a_changed_segment_is_noticed(house: House, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A segment that is not what was pinned does not count, though its size be the same."""
+    all_but_assembled(run, monkeypatch)
+    segment = next((house.outputs / ".uprez").glob("jobs/*/*/segment-1/*"))
+    segment.write_bytes(b"\0" * segment.stat().st_size)
+    code, out = run()
+    assert code == 0, out
+    assert "3 of 4 segments count already" in out
+
+
+def test_a_deleted_output_is_made_again(house: House, run: Run) -> None:
+    """Done means that the output is there; without it the job begins anew."""
+    assert run()[0] == 0
+    (house.outputs / "clip.x2.mp4").unlink()
+    code, out = run()
+    assert code == 0, out
+    assert out.count("[OK] Segment") == 4
+    assert outputs(house) == ["clip.x2.mp4"]
+
+
+def test_a_damaged_output_is_not_taken_for_done(house: House, run: Run) -> None:
+    """An output of the same size with other bytes is foreign: it stays, and the result is made beside it."""
+    assert run()[0] == 0
+    output = house.outputs / "clip.x2.mp4"
+    output.write_bytes(b"\0" * output.stat().st_size)
+    code, out = run()
+    assert code == 0, out
+    assert len(outputs(house)) == 2
+
+
+def test_an_input_that_changes_while_it_is_processed_fails(
+    house: House, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pictures of two files must not be mixed: the job fails with the next step, nothing is published."""
+    checked = checks.segment
+
+    def change(*arguments: Any) -> Any:  # noqa: ANN401  whatever the real one takes and gives
+        source, beside = house.inputs / "clip.mp4", house.top / "new"
+        beside.write_bytes(source.read_bytes() + b"\0" * 8)
+        beside.replace(source)
+        return checked(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checks, "segment", change)
+        code, out = run()
+    assert code == 1
+    assert "changed while it was processed" in out
+    assert outputs(house) == []
+
+
+def test_state_that_cannot_be_read_is_made_again(house: House, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A plan that is no JSON any more leads to a new plan, not to an error."""
+    all_but_assembled(run, monkeypatch)
+    plan: Path = next((house.outputs / ".uprez").glob("jobs/*/plan-1.json"))
+    plan.write_text("{")
+    code, out = run()
+    assert code == 0, out
+    assert "Plan 2: 24 frames" in out
