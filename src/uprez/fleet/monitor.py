@@ -75,7 +75,7 @@ class Monitor:
         return fresh
 
     def verdict(self, *, running: bool, makes_frames: bool = True) -> str | None:
-        """Say why the lease is lost, None while it is well; only a task that makes frames can lack them for too long."""
+        """Say why the lease is lost, None while it is well. Only a task that makes frames can be too slow at it."""
         silent = self.now - self._moved
         if self.status is None:
             if not running:
