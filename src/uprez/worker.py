@@ -110,6 +110,11 @@ class _Worker:
             self.failed += 1
             self.log.say(f"ERROR: Pipeline failed for {_title(task)}: {error.message}")
             done = Done(task=task.id, key=task.put.key, fault=_fault(error), error=error.message, hint=error.hint)
+        except OSError as error:
+            self.failed += 1
+            text = f"{error.strerror or error} ({error.filename or self._scratch})"
+            self.log.say(f"ERROR: Pipeline failed for {_title(task)}: {text}")
+            done = Done(task=task.id, key=task.put.key, fault="store", error=text, hint="is the disk full?")
         self.reporter.done(done)
 
     def _steps(self, task: Task) -> Callable[[Task, Path], int]:

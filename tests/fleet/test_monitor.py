@@ -75,7 +75,7 @@ def test_only_whole_lines_of_this_lease_count(monitor: Monitor) -> None:
     half = line(2)[:-1]
     assert [fresh.number for fresh in monitor.new_lines(noise + line(1) + half)] == [1]
     assert [fresh.number for fresh in monitor.new_lines(noise + line(1) + line(2))] == [2]
-    assert "Traceback (most recent call last):" in monitor.tail()
+    assert "Traceback (most recent call last):" in monitor.strays()
 
 
 def test_windows_line_ends_are_no_part_of_the_text(monitor: Monitor) -> None:

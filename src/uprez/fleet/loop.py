@@ -331,8 +331,8 @@ class Loop:
             work, piece = lease.assigned[status.task]
             dispatch.after_fault(work, piece, "lost", lost, None)
             self._note_end(work)
-        for line in lease.monitor.tail():
-            self.console.debug(f"instance {lease.instance}: {line}")
+        for line in lease.monitor.strays():
+            self.console.warn(f"instance {lease.instance}: {line}")
         return lost
 
 

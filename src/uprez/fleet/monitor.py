@@ -91,6 +91,6 @@ class Monitor:
             return f"no frame finished for {self.now - self._worked:.0f} s"
         return None
 
-    def tail(self, lines: int = 20) -> list[str]:
-        """Give the end of what the instance printed, with lines that are not the log's (a traceback)."""
-        return self.raw.splitlines()[-lines:]
+    def strays(self, lines: int = 5) -> list[str]:
+        """Give the last lines that the instance printed beside its log: what a worker that crashed had to say."""
+        return [line for line in self.raw.splitlines() if line.strip() and not _LINE.fullmatch(line)][-lines:]

@@ -106,6 +106,7 @@ def _orders(launch: Launch, folder: Path) -> deadman.Orders:
     environment = {
         **_base_environment(folder),
         "UPREZ_BOOT_URL": launch.boot_url,
+        "UPREZ_STATE_DIR": str(folder.parent.parent),  # where a log of a crash outlives the instance
         "UPREZ_DEADLINE_FILE": str(folder / "deadline"),
         **launch.environment,
     }
