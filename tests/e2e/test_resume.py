@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -147,7 +148,7 @@ def test_an_input_that_changes_while_it_is_processed_fails(
     checked = checks.segment
 
     def change(*arguments: Any) -> Any:  # noqa: ANN401  whatever the real one takes and gives
-        source, beside = house.inputs / "clip.mp4", house.top / "new"
+        source, beside = house.inputs / "clip.mp4", house.top / f"new-{threading.get_ident()}"
         beside.write_bytes(source.read_bytes() + b"\0" * 8)
         beside.replace(source)
         return checked(*arguments)

@@ -65,6 +65,7 @@ async def acquire(
     row = ledger.intend(
         batch=batch, market=market.name, machine=offer.machine, usd_per_hour=offer.usd_per_hour, life_s=life_s
     )
+    console.debug(f"Cheapest of {len(offers)} offers: {offer.description}, ${offer.usd_per_hour}/hr; label {row.label}")
     sheet = _addressed(sheet, home, row.id)
     objects.write(home, keys.sheet(row.id), wire.dump(sheet))
     launch = Launch(

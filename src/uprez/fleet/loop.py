@@ -185,11 +185,13 @@ class Loop:
             task = leases.task(self.home, lease, work, piece, self.threads)
             lease.assigned[task.id] = (work, piece)
             new[task.id] = task
+            self.console.debug(f"Task {task.id}: {piece.kind} of {_title(work, piece)}")
         kept = [task for task in lease.sheet.tasks if task.id in lease.assigned]
         tasks = (*kept, *new.values())
         renewal = lease.sheet.renewal
         if leases.due(lease):
             renewal += 1
+            self.console.debug(f"Lease {lease.id} renewed for {lease.sheet.length_s:.0f} s")
             lease.renewed = time.monotonic()
         if tasks != lease.sheet.tasks or renewal != lease.sheet.renewal:
             leases.write_sheet(self.home, lease, replace(lease.sheet, tasks=tasks, renewal=renewal))
@@ -251,6 +253,8 @@ class Loop:
             f"Plan {plan.number}: {plan.count} frames in {len(plan.segments)} segments, "
             f"{plan.width}x{plan.height}, {ready.encoding.rung}, {ready.provider}"
         )
+        for rung in ready.ladder:
+            self.console.debug(f"Tried {rung}")
 
     async def _settle(self) -> None:
         """Let the checks that run end: what a lost machine published may count all the same."""

@@ -53,6 +53,8 @@ class Work:
     error: str | None = None
     hint: str | None = None
     warnings: list[str] = field(default_factory=list)
+    told: int = 0
+    """How many of the warnings a person has seen already."""
     announced: bool = False
 
     @property

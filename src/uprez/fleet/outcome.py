@@ -1,0 +1,45 @@
+"""What came of a run, as results.json has it."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from decimal import Decimal
+
+from uprez.fleet.ledger import LeaseRow
+from uprez.fleet.work import Work
+from uprez.report.results import JobResult, JobState, LeaseResult
+
+
+def job_result(work: Work, *, dry_run: bool) -> JobResult:
+    """Sum up one job."""
+    state: JobState = work.state if work.state != "open" else "planned" if dry_run else "unfinished"
+    return JobResult(
+        job=work.job.id,
+        input=work.job.source.name,
+        state=state,
+        output=work.result,
+        made=work.made,
+        segments_computed=work.computed,
+        segments_adopted=work.adopted,
+        seconds=round(work.seconds, 3),
+        error=work.error,
+        hint=work.hint,
+        warnings=tuple(work.warnings),
+    )
+
+
+def lease_result(row: LeaseRow) -> LeaseResult:
+    """Sum up one lease; its cost is price times time held."""
+    ended, held = row.ended_at or datetime.now(UTC), row.held_at
+    held_s = (ended - held).total_seconds() if held else 0.0
+    return LeaseResult(
+        lease=row.id,
+        market=row.market,
+        machine=row.machine,
+        instance=row.instance,
+        state=row.state,
+        usd_per_hour=row.usd_per_hour,
+        held_s=round(held_s, 3),
+        cost_usd=(row.usd_per_hour * Decimal(str(held_s)) / 3600).quantize(Decimal("0.0001")),
+        reason=row.reason,
+    )
