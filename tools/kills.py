@@ -81,13 +81,14 @@ class Home:
             except OSError:
                 continue
 
-    def worker(self) -> int:
-        """Give the worker's process id; where none was started yet, wait for it."""
-        while True:
+    def worker(self, run: subprocess.Popen[str]) -> int | None:
+        """Give the worker's process id; where none was started yet, wait for it; None when the run has ended."""
+        while run.poll() is None:
             for pid, command in self.processes():
                 if b"deadman" not in command:
                     return pid
             time.sleep(0.01)
+        return None
 
     def result(self) -> Path:
         """Where the result goes."""
@@ -133,7 +134,8 @@ def _round(home: Home, victim: str, after_s: float, *, wait: bool) -> Round:
     time.sleep(after_s)
     counted, gone_s, faults = home.counted(), None, list[str]()
     if victim == "worker":
-        os.kill(home.worker(), signal.SIGKILL)
+        if (worker := home.worker(run)) is not None:
+            os.kill(worker, signal.SIGKILL)
     else:
         run.kill()
         run.communicate()

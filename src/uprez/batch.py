@@ -79,8 +79,13 @@ async def run(settings: Settings, console: Console) -> int:
         except UprezError as error:
             batch.exit_code = error.exit_code
             console.error(error.message, error.hint)
+            for work in batch.intake.jobs:
+                if work.state == "open":
+                    work.error, work.hint = error.message, error.hint
         batch.leases = ledger.leases(number)
         code = _report(batch, home, number)
+        if code == EXIT_OK:
+            _clear(batch, home)
         ledger.end_batch(number, code)
         return code
 
@@ -167,10 +172,14 @@ def _place_twins(batch: Batch, home: Home) -> None:
     """Give the work that was asked for twice its other name."""
     for twin in batch.intake.twins:
         resume.restore(home, twin)
+        name = twin.job.source.name
+        first = next(work.job.source.name for work in batch.intake.works if work.job.id == twin.job.id)
         if twin.state == "open":
-            twin.fail("it is the same video as another input of this batch, which was not finished")
-        batch.console.info(f"{twin.job.source.name} is the same work as another input: placed, not computed again")
-        _tell_result(batch, home, twin)
+            twin.fail(f"it is the same video as {first}, which was not finished")
+            batch.console.error(f"{name}: {twin.error}")
+        else:
+            batch.console.info(f"{name} is the same video as {first}: placed, not computed again")
+            _tell_result(batch, home, twin)
 
 
 def _models(batch: Batch) -> dict[str, Ref]:
@@ -180,6 +189,12 @@ def _models(batch: Batch) -> dict[str, Ref]:
     if path is None:
         return {}
     return {model.name: Ref(url=path.absolute().as_uri(), sha256=urls.digest(path), size=path.stat().st_size)}
+
+
+def _clear(batch: Batch, home: Home) -> None:
+    """Remove the sheets, statuses and logs of a run that went well; those of another may tell why it did not."""
+    for lease in batch.leases:
+        objects.delete(home, objects.listing(home, keys.lease_prefix(lease.id)))
 
 
 def _tell_end(batch: Batch, home: Home, work: Work) -> None:

@@ -80,7 +80,7 @@ BAD = [
     ("mode", "upscal", "--mode", "upscale"),
     ("codec", "h265", "--codec", "hevc"),
     ("crf", -1, "--crf", "0 (best)"),
-    ("crf", 64, "--crf", "0 (best)"),
+    ("crf", 52, "--crf", "0 (best)"),
     ("start", "-1", "--start", "write seconds"),
     ("start", "1:2:3:4", "--start", "write seconds"),
     ("start", "soon", "--start", "write seconds"),
@@ -165,3 +165,9 @@ def test_a_near_miss_is_answered_with_the_nearest() -> None:
     with pytest.raises(UsageError, match=r"--codec 'zzzz' is unknown$") as caught:
         one_of("zzzz", CODECS, "--codec")
     assert caught.value.hint == "known: auto, h264, hevc, ffv1"
+
+
+def test_quality_means_nothing_to_a_lossless_codec() -> None:
+    """--crf with ffv1 is refused before anything starts."""
+    with pytest.raises(UsageError, match="lossless"):
+        load({"codec": "ffv1", "crf": 20})

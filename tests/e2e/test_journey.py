@@ -257,6 +257,15 @@ def test_enhance_makes_one_file(house: House, clip: MakeClip) -> None:
     assert "exists already" in other.err
 
 
+def test_an_unwritable_output_folder_is_found_before_the_work(house: House, clip: MakeClip) -> None:
+    """A folder that nobody can write is exit code 2, and no machine is rented."""
+    source = clip(frames=5)
+    ended = house.uprez("enhance", str(source), "/proc/x.mp4", "--model", "lanczos")
+    assert ended.code == 2, ended.out + ended.err
+    assert "/proc" in ended.err
+    assert "Created instance" not in ended.out
+
+
 @pytest.mark.slow
 def test_the_real_network_runs_the_whole_way(house: House, materials: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Real-ESRGAN's weights, fetched by hash once, enlarge a real clip; its detail is not a resampler's."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import os
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -121,6 +122,22 @@ def test_a_changed_segment_is_noticed(house: House, run: Run, monkeypatch: pytes
     assert "3 of 4 segments count already" in out
 
 
+def test_a_lost_byte_in_a_segment_is_noticed(house: House, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither size nor time of a segment changed, but its bytes: it is made again, and that is said."""
+    all_but_assembled(run, monkeypatch)
+    segment = next((house.outputs / ".uprez").glob("jobs/*/*/segment-1/*"))
+    stat = segment.stat()
+    data = bytearray(segment.read_bytes())
+    data[-40] ^= 0xFF
+    with segment.open("r+b") as file:
+        file.write(data)
+    os.utime(segment, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    code, out = run()
+    assert code == 0, out
+    assert "3 of 4 segments count already" in out
+    assert "segment 2 of an earlier run has changed since it counted" in out
+
+
 def test_a_deleted_output_is_made_again(house: House, run: Run) -> None:
     """Done means that the output is there; without it the job begins anew."""
     assert run()[0] == 0
@@ -168,4 +185,4 @@ def test_state_that_cannot_be_read_is_made_again(house: House, run: Run, monkeyp
     plan.write_text("{")
     code, out = run()
     assert code == 0, out
-    assert "Plan 2: 24 frames" in out
+    assert "Plan 2 of clip.mp4: 24 frames" in out

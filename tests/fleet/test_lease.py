@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import sqlite3
 import time
 from collections.abc import Callable
 from decimal import Decimal
@@ -16,7 +15,7 @@ import pytest
 
 from uprez import sheet as sheets
 from uprez.config.settings import Timing
-from uprez.errors import BillingError, RentError
+from uprez.errors import BillingError, RentError, StoreError
 from uprez.fleet import lease as leases
 from uprez.fleet.ledger import LeaseRow, Ledger
 from uprez.fleet.monitor import Monitor
@@ -76,11 +75,11 @@ class FullDisk:
 
     def ending(self, lease: str, reason: str) -> None:
         """Fail."""
-        raise sqlite3.OperationalError("database or disk is full")
+        raise StoreError("the ledger cannot be used: database or disk is full")
 
     def ended(self, lease: str, state: str) -> None:
         """Fail."""
-        raise sqlite3.OperationalError("database or disk is full")
+        raise StoreError("the ledger cannot be used: database or disk is full")
 
 
 @pytest.fixture
@@ -170,7 +169,7 @@ def test_full_disk_does_not_keep_a_machine(
     lease = acquire()
     give_back(market, FullDisk(), ledger.lease(lease.id), console)
     assert market.rented == {}
-    assert "[WARN] the ledger could not be written: database or disk is full" in said.getvalue()
+    assert "[WARN] the ledger cannot be used: database or disk is full" in said.getvalue()
 
 
 def test_machine_whose_id_was_never_learnt_is_found_by_label(market: Market, ledger: Ledger, console: Console) -> None:

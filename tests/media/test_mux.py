@@ -270,3 +270,17 @@ def test_the_timeline_agrees_with_the_file(
     index, plan, _ = made = make_segments(source)
     times = timeline(index, plan.first, plan.count)
     assert probe.index(_assemble(tmp_path, source, made).as_uri()).pts == times.pts
+
+
+def test_part_from_the_beginning_keeps_the_priming(
+    make_clip: MakeClip, make_segments: Callable[..., Made], tmp_path: Path
+) -> None:
+    """A cut that begins at 0 keeps the packet before 0 by which an AAC decoder gets going, as the whole file does."""
+    clip = make_clip(audio=("aac",))
+    index, plan, paths = make_segments(clip, duration=Fraction(1, 2))
+    target = tmp_path / "part.mp4"
+    mux.assemble(target, plan=plan, index=index, segments=paths, source_url=clip.as_uri())
+    first = [next(p for p in av.open(str(path)).demux(audio=0) if p.size) for path in (clip, target)]
+    assert first[0].pts < 0
+    assert bytes(first[0]) == bytes(first[1])
+    assert first[0].pts == first[1].pts

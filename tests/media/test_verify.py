@@ -202,3 +202,13 @@ def test_a_result_that_begins_late_fails(
     late = _remuxed(_assembled(tmp_path, source, made), tmp_path / "late.mkv", later)
     with pytest.raises(VerifyError, match="begins at"):
         verify.result(late, plan=plan, index=index, source_url=source.as_uri())
+
+
+@pytest.mark.parametrize("codec", ["h264", "hevc"])
+def test_full_range_segments_are_right(make_clip: MakeClip, make_segments: Callable[..., Made], codec: str) -> None:
+    """A phone's full-range video is encoded as full range, which FFmpeg reads back as yuvj420p: the same format."""
+    clip = make_clip(pix_fmt="yuvj420p", tags={"color_range": 2})
+    index, plan, paths = make_segments(clip, codec=codec)
+    assert index.video.colour.full_range
+    for path, part in zip(paths, plan.segments, strict=True):
+        verify.segment(path, plan=plan, segment=part)

@@ -30,19 +30,19 @@ def names(top: Path, found: list[Path]) -> list[str]:
 def test_videos_are_found_in_the_order_of_their_names(tmp_path: Path) -> None:
     """Every suffix of a video counts in any case, at any depth, sorted; other files do not."""
     touch(tmp_path, "b.mp4", "a.MKV", "sub/deep/c.webm", "sub.mov", "notes.txt", "mp4", ".mp4", "a.mp4.part")
-    assert names(tmp_path, find.folder(tmp_path)) == ["a.MKV", "b.mp4", "sub/deep/c.webm", "sub.mov"]
+    assert names(tmp_path, find.folder(tmp_path, warn=print)) == ["a.MKV", "b.mp4", "sub/deep/c.webm", "sub.mov"]
 
 
 def test_a_folder_named_like_a_video_is_searched_and_no_input(tmp_path: Path) -> None:
     """Only files are inputs."""
     touch(tmp_path, "clips.mp4/a.mp4")
-    assert names(tmp_path, find.folder(tmp_path)) == ["clips.mp4/a.mp4"]
+    assert names(tmp_path, find.folder(tmp_path, warn=print)) == ["clips.mp4/a.mp4"]
 
 
 def test_our_state_is_no_input(tmp_path: Path) -> None:
     """Whatever lies under a state prefix, at any depth, is not looked at."""
     touch(tmp_path, ".uprez/jobs/a.mp4", "out/.uprez/b.mp4", "out/c.mp4")
-    assert names(tmp_path, find.folder(tmp_path)) == ["out/c.mp4"]
+    assert names(tmp_path, find.folder(tmp_path, warn=print)) == ["out/c.mp4"]
 
 
 def test_our_outputs_are_no_inputs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -52,7 +52,7 @@ def test_our_outputs_are_no_inputs(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.chdir(tmp_path)
     skip = frozenset({tmp_path / "in" / "a.x2.mp4"})
     for folder in ("in", "./in", "in/../in", "link", str(tmp_path / "in")):
-        assert names(Path(folder), find.folder(Path(folder), skip=skip)) == ["a.mp4"]
+        assert names(Path(folder), find.folder(Path(folder), skip=skip, warn=print)) == ["a.mp4"]
 
 
 def test_links_to_files_are_followed_and_links_to_folders_are_not(tmp_path: Path) -> None:
@@ -63,7 +63,7 @@ def test_links_to_files_are_followed_and_links_to_folders_are_not(tmp_path: Path
     (top / "b.mp4").symlink_to(tmp_path / "else" / "a.mp4")
     (top / "more").symlink_to(tmp_path / "else")
     (top / "round").symlink_to(top)
-    assert names(top, find.folder(top)) == ["b.mp4"]
+    assert names(top, find.folder(top, warn=print)) == ["b.mp4"]
     assert find.source(top / "b.mp4", "b.mp4").identity == find.source(tmp_path / "else/a.mp4", "a.mp4").identity
 
 
@@ -72,7 +72,7 @@ def test_a_missing_folder_is_a_usage_error(tmp_path: Path) -> None:
     touch(tmp_path, "file")
     for name, what in (("none", "does not exist"), ("file", "is not a folder")):
         with pytest.raises(UsageError, match=f"{name} {what}") as caught:
-            find.folder(tmp_path / name)
+            find.folder(tmp_path / name, warn=print)
         assert "--input-dir" in str(caught.value.hint)
 
 
@@ -160,7 +160,24 @@ def test_a_name_that_is_not_utf8_is_refused_readably(tmp_path: Path) -> None:
     """It is found, cannot be written into a document, and is shown with its bytes escaped and the next step."""
     name = os.fsdecode(b"caf\xe9.mp4")
     touch(tmp_path, name)
-    (path,) = find.folder(tmp_path)
+    (path,) = find.folder(tmp_path, warn=print)
     with pytest.raises(InputError, match=r"^caf\\xe9\.mp4: the file's name is not UTF-8") as caught:
         find.source(path, name)
     assert caught.value.hint == "rename the file"
+
+
+def test_folders_nobody_means_are_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hidden folders and macOS's shadow files are no inputs; a folder that cannot be read is said and left out."""
+    touch(tmp_path, "a.mp4", ".Trash/b.mp4", "._a.mp4", "locked/c.mp4")
+    real = os.scandir
+
+    def refuse(path: str) -> object:
+        if Path(path).name == "locked":
+            raise PermissionError(13, "Permission denied", path)
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    said: list[str] = []
+    assert names(tmp_path, find.folder(tmp_path, warn=said.append)) == ["a.mp4"]
+    assert len(said) == 1
+    assert "locked cannot be read: Permission denied" in said[0]

@@ -42,7 +42,7 @@ def run(
     if input is not None and input_dir is not None:
         raise UsageError("--input and --input-dir exclude each other", hint="give one of them")
     if input is not None and not input.is_file():
-        raise UsageError(f"--input {input} is not a file")
+        raise UsageError(f"--input {input} is not a file", hint="a folder is given with --input-dir")
     settings = load(
         {
             "input_dir": input_dir,

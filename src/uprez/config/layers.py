@@ -23,6 +23,8 @@ CONTAINERS = ("mp4", "mkv")
 MODES = ("upscale", "interp", "both")
 _NUMBER = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?")
 """No exponents: a Fraction of 1e999999999 would fill the memory."""
+CRF_MOST = 51
+"""Of h264 and hevc, and so of "auto"."""
 SCALE_LEAST, SCALE_MOST = Fraction(1), Fraction(4)
 
 
@@ -95,7 +97,7 @@ def _options(given: Mapping[str, Any]) -> Options:
         model=str(given["model"]),
         codec=one_of(given["codec"], CODECS, "--codec"),
         container=_container(given.get("name")),
-        crf=_crf(given.get("crf")),
+        crf=_crf(given.get("crf"), given["codec"]),
         start=parse_seconds(given.get("start", "0"), "--start"),
         duration=None if duration is None else _positive(parse_seconds(duration, "--duration"), "--duration"),
     )
@@ -110,9 +112,13 @@ def _scale(text: str) -> Fraction:
     return scale
 
 
-def _crf(crf: int | None) -> int | None:
-    if crf is not None and not 0 <= crf <= 63:
-        raise UsageError(f"--crf {crf} is out of range", hint="0 (best) to 51 for h264 and hevc; 18 to 24 is usual")
+def _crf(crf: int | None, codec: str) -> int | None:
+    if crf is None:
+        return None
+    if codec == "ffv1":
+        raise UsageError(f"--crf {crf} means nothing to ffv1, which is lossless", hint="leave out --crf, or --codec")
+    if not 0 <= crf <= CRF_MOST:
+        raise UsageError(f"--crf {crf} is out of range", hint=f"0 (best) to {CRF_MOST}; 18 to 24 is usual")
     return crf
 
 

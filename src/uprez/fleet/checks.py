@@ -22,7 +22,7 @@ from uprez.store import find, keys, objects
 from uprez.store.open import Home
 
 TOLERANCE = 0.02
-"""How far a header's figures may be from what was counted, as a share; more means another file or a cut one."""
+"""By which share an index may have more frames than the header says."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,11 +142,15 @@ def _place(home: Home, work: Work, source: Path, output: Output, announce: Calla
 
 
 def _plausible(survey: Survey, quick: Video) -> None:
-    """A rented host may lie, and a file may have been cut: compare the index with what the header says."""
+    """A rented host may lie: compare the index with what the header says.
+
+    Fewer frames than the header's are in order: an edit list hides some (a trimmed phone video), an AVI may count
+    twice. That a file ends early was found when the index was read.
+    """
     video, frames = survey.index.video, len(survey.index.pts)
     if (video.width, video.height, video.codec) != (quick.width, quick.height, quick.codec):
         raise VerifyError(f"the index is of {video.codec} {video.width}x{video.height}, another video than was probed")
-    if not frames or (quick.frames and abs(frames - quick.frames) > max(2, quick.frames * TOLERANCE)):
+    if not frames or (quick.frames and frames > max(quick.frames + 2, quick.frames * (1 + TOLERANCE))):
         raise VerifyError(f"the index has {frames} frames, the header says about {quick.frames}")
 
 

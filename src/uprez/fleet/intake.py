@@ -74,7 +74,7 @@ def _found(settings: Settings, console: Console, home: Home | None) -> list[tupl
         console.line("LIST", f"Listing videos in {top}")
         made = resume.outputs(home) if home else frozenset()
         skip = frozenset(settings.output_dir.absolute() / name for name in made)
-        found = [(path, path.relative_to(top).as_posix()) for path in find.folder(top, skip=skip)]
+        found = [(path, path.relative_to(top).as_posix()) for path in find.folder(top, skip=skip, warn=console.warn)]
         if not found:
             console.warn(f"No videos in {top}: nothing to do")
             return []
@@ -107,14 +107,17 @@ def _add(intake: Intake, settings: Settings, console: Console, path: Path, name:
 def _container(video: Video, options: Options) -> str:
     """Give the result's suffix; raises InputError when the one that was asked for would lose the sound."""
     fitting = mux.container_for(video, "h264" if options.codec == "auto" else options.codec)
-    if options.container in ("auto", fitting, "mkv"):
-        return fitting if options.container == "auto" else options.container
-    carried = mux.carried(video, options.container)
+    container = fitting if options.container == "auto" else options.container
+    carried = mux.carried(video, container)
     lost = [stream.codec for stream in video.audio if stream not in carried]
-    if options.codec == "ffv1" or lost:
-        what = "ffv1 pictures" if options.codec == "ffv1" else f"{', '.join(lost)} sound"
-        raise InputError(f"{options.container} cannot carry {what}", hint="give the output the suffix .mkv")
-    return options.container
+    if lost:
+        hint = (
+            "give the output the suffix .mkv" if container == "mp4" else "convert the sound first, to FLAC for example"
+        )
+        raise InputError(f"{container} cannot carry its sound ({', '.join(lost)})", hint=hint)
+    if options.codec == "ffv1" and container == "mp4":
+        raise InputError("mp4 cannot carry ffv1 pictures", hint="give the output the suffix .mkv")
+    return container
 
 
 def _output_name(settings: Settings, source: Source, suffix: str) -> str:
@@ -161,4 +164,4 @@ def _text(name: str) -> str:
 
 
 def _without_path(message: str, path: Path) -> str:
-    return message.removeprefix(f"{path}: ").removeprefix(f"{path.name}: ")
+    return message.removeprefix(f"{path.absolute()}: ").removeprefix(f"{path}: ").removeprefix(f"{path.name}: ")

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sqlite3
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from uprez import wire
 from uprez.config.settings import Timing
-from uprez.errors import BillingError, RentError
+from uprez.errors import BillingError, RentError, StoreError
 from uprez.fleet.ledger import LeaseRow, Ledger
 from uprez.fleet.monitor import Monitor
 from uprez.fleet.work import Piece, Work
@@ -78,11 +77,10 @@ async def acquire(
         raise
     try:
         ledger.held(row.id, instance.id)
-    except sqlite3.Error as error:
+    except StoreError as error:
         await market.destroy(instance.id)
         raise RentError(
-            f"the ledger could not record instance {instance.id}, so it was given back: {error}",
-            hint=f"is the disk of {ledger.path} full?",
+            f"instance {instance.id} could not be recorded, so it was given back: {error.message}", hint=error.hint
         ) from error
     console.ok(f"Created instance {instance.id} on {offer.description} (${offer.usd_per_hour}/hr)")
     return Lease(row=row, instance=instance.id, monitor=Monitor(lease=row.id, timing=timing), sheet=sheet)
@@ -151,8 +149,8 @@ def _note(console: Console, write: Callable[[], None]) -> None:
     """Write to the ledger, but never let a full disk keep a machine running."""
     try:
         write()
-    except sqlite3.Error as error:
-        console.warn(f"the ledger could not be written: {error}")
+    except StoreError as error:
+        console.warn(error.message)
 
 
 def _addressed(sheet: Sheet, home: Home, lease: str) -> Sheet:

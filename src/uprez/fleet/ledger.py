@@ -19,7 +19,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
 
-from uprez.errors import UsageError
+from uprez.errors import StoreError, UsageError
 
 LeaseState = Literal["intent", "held", "ending", "gone", "lost"]
 
@@ -72,6 +72,16 @@ class Ledger:
             ) from error
         self.id = self._identity()
 
+    def _run(self, sql: str, values: tuple[object, ...] = ()) -> sqlite3.Cursor:
+        """Run one statement; raises StoreError, so that a full disk reads as what it is."""
+        try:
+            return self._db.execute(sql, values)
+        except sqlite3.OperationalError as error:
+            raise StoreError(
+                f"the ledger {self.path} cannot be used: {error}",
+                hint="is its disk full? UPREZ_STATE_DIR names another",
+            ) from error
+
     def close(self) -> None:
         """Close the file."""
         self._db.close()
@@ -83,20 +93,20 @@ class Ledger:
 
     def begin_batch(self, batch: str, home: str, options: dict[str, Any]) -> None:
         """Record a run."""
-        self._db.execute(
+        self._run(
             "INSERT INTO batches (id, started_at, home, options) VALUES (?, ?, ?, ?)",
             (batch, self._now(), home, json.dumps(options, default=str, sort_keys=True)),
         )
 
     def end_batch(self, batch: str, exit_code: int) -> None:
         """Record how a run ended."""
-        self._db.execute("UPDATE batches SET ended_at = ?, exit_code = ? WHERE id = ?", (self._now(), exit_code, batch))
+        self._run("UPDATE batches SET ended_at = ?, exit_code = ? WHERE id = ?", (self._now(), exit_code, batch))
 
     def intend(self, *, batch: str, market: str, machine: str, usd_per_hour: Decimal, life_s: float) -> LeaseRow:
         """Record that an instance is about to be created; before the call that creates it."""
         lease = secrets.token_hex(4)
         deadline = int(self._clock().timestamp() + life_s)
-        self._db.execute(
+        self._run(
             "INSERT INTO leases (id, batch, market, state, label, machine, usd_per_hour, intended_at)"
             " VALUES (?, ?, ?, 'intent', ?, ?, ?, ?)",
             (lease, batch, market, f"uprez/{self.id}/{lease}/{deadline}", machine, str(usd_per_hour), self._now()),
@@ -105,14 +115,14 @@ class Ledger:
 
     def held(self, lease: str, instance: str) -> None:
         """Record the instance that a lease got."""
-        self._db.execute(
+        self._run(
             "UPDATE leases SET state = 'held', instance = ?, held_at = ? WHERE id = ? AND state = 'intent'",
             (instance, self._now(), lease),
         )
 
     def ending(self, lease: str, reason: str) -> None:
         """Record that an instance is about to be given back, and why."""
-        self._db.execute(
+        self._run(
             "UPDATE leases SET state = 'ending', reason = coalesce(reason, ?)"
             " WHERE id = ? AND state IN ('intent', 'held', 'lost')",
             (reason, lease),
@@ -120,26 +130,26 @@ class Ledger:
 
     def ended(self, lease: str, state: Literal["gone", "lost"]) -> None:
         """Record that an instance was seen gone, or could not be."""
-        self._db.execute(
+        self._run(
             "UPDATE leases SET state = ?, ended_at = ? WHERE id = ? AND state <> 'gone'", (state, self._now(), lease)
         )
 
     def lease(self, lease: str) -> LeaseRow:
         """Give one lease."""
-        return _row(self._db.execute("SELECT * FROM leases WHERE id = ?", (lease,)).fetchone())
+        return _row(self._run("SELECT * FROM leases WHERE id = ?", (lease,)).fetchone())
 
     def leases(self, batch: str) -> list[LeaseRow]:
         """List the leases of a batch, oldest first."""
-        found = self._db.execute("SELECT * FROM leases WHERE batch = ? ORDER BY intended_at, rowid", (batch,))
+        found = self._run("SELECT * FROM leases WHERE batch = ? ORDER BY intended_at, rowid", (batch,))
         return [_row(row) for row in found]
 
     def open_leases(self) -> list[LeaseRow]:
         """List every lease whose instance was not seen gone."""
-        return [_row(row) for row in self._db.execute("SELECT * FROM leases WHERE state <> 'gone' ORDER BY rowid")]
+        return [_row(row) for row in self._run("SELECT * FROM leases WHERE state <> 'gone' ORDER BY rowid")]
 
     def _identity(self) -> str:
-        self._db.execute("INSERT OR IGNORE INTO meta VALUES ('ledger', ?)", (secrets.token_hex(4),))
-        return str(self._db.execute("SELECT value FROM meta WHERE key = 'ledger'").fetchone()[0])
+        self._run("INSERT OR IGNORE INTO meta VALUES ('ledger', ?)", (secrets.token_hex(4),))
+        return str(self._run("SELECT value FROM meta WHERE key = 'ledger'").fetchone()[0])
 
     def _now(self) -> str:
         return self._clock().isoformat(timespec="milliseconds")

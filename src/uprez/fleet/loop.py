@@ -16,7 +16,7 @@ from functools import partial
 from typing import TypeAlias
 
 from uprez.config.settings import Settings, Timing
-from uprez.errors import InputError, RentError, UprezError
+from uprez.errors import InputError, RentError, StoreError, UprezError
 from uprez.fleet import background, checks, dispatch
 from uprez.fleet import lease as leases
 from uprez.fleet.checks import Published, Surveyed
@@ -27,7 +27,7 @@ from uprez.job import Pin, Plan
 from uprez.market.base import Market
 from uprez.report.console import Console
 from uprez.sheet import Ref, Sheet
-from uprez.status import Done, Fault
+from uprez.status import Done
 from uprez.store.open import Home
 
 Counted: TypeAlias = Pin | Surveyed | Published
@@ -225,8 +225,9 @@ class Loop:
         try:
             found = check.result()
         except UprezError as error:
-            fault: Fault = "input" if isinstance(error, InputError) else "verify"
-            follows = dispatch.after_fault(work, piece, fault, error.message, error.hint)
+            # A store that refuses would refuse again after the same work was paid for once more.
+            final = isinstance(error, InputError | StoreError)
+            follows = dispatch.after_fault(work, piece, "input" if final else "verify", error.message, error.hint)
             self.console.warn(f"{_title(work, piece)} does not count: {error.message} ({follows})")
         else:
             if piece in dispatch.wanted(work):
@@ -239,18 +240,19 @@ class Loop:
             work.counted[piece.segment] = found
             work.computed += 1
             total = len(work.plan.segments) if work.plan else 0
-            self.console.ok(f"Segment {piece.segment + 1} of {total} counts ({len(work.counted)} done)")
+            name = work.job.source.name
+            self.console.ok(f"Segment {piece.segment + 1} of {total} of {name} counts ({len(work.counted)} done)")
         elif isinstance(found, Surveyed):
             work.survey, work.survey_pin = found.survey, found.survey_pin
             work.plan, work.plan_pin = found.plan, found.plan_pin
-            self._say_plan(found.plan)
+            self._say_plan(work.job.source.name, found.plan)
         else:
             work.finish(found.output, found.made)
 
-    def _say_plan(self, plan: Plan) -> None:
-        ready = plan.preflight
+    def _say_plan(self, name: str, plan: Plan) -> None:
+        ready, pieces = plan.preflight, len(plan.segments)
         self.console.ok(
-            f"Plan {plan.number}: {plan.count} frames in {len(plan.segments)} segments, "
+            f"Plan {plan.number} of {name}: {plan.count} frames in {pieces} segment{'s' if pieces > 1 else ''}, "
             f"{plan.width}x{plan.height}, {ready.encoding.rung}, {ready.provider}"
         )
         for rung in ready.ladder:

@@ -41,7 +41,9 @@ def is_done(home: Home, work: Work) -> bool:
 def is_ours(home: Home, work: Work) -> bool:
     """Say whether the job's output name is held by the job itself, published or about to be; writes nothing."""
     pending = _read(home, keys.publish(work.job.id), Pending)
-    return is_done(home, work) or (pending is not None and pending.output.path == work.output)
+    manifest = _read(home, keys.manifest(work.job.id), Manifest)
+    made = [output for output in manifest.outputs if _intact(home, output)] if manifest else []
+    return any(output.path == work.output for output in (*made, *([pending.output] if pending else [])))
 
 
 def restore(home: Home, work: Work) -> None:
@@ -100,11 +102,20 @@ def _plan(home: Home, work: Work) -> None:
 
 def _segment(home: Home, work: Work, number: int) -> None:
     pin = _read(home, keys.segment_pin(work.job.id, work.plan_id, number), Pin)
-    if pin is None or not objects.holds(home, pin):
+    if pin is not None and not _unspoilt(home, pin):
+        work.warnings.append(f"segment {number + 1} of an earlier run has changed since it counted: it is made again")
+        objects.delete(home, [keys.segment_pin(work.job.id, work.plan_id, number), pin.key])
+        pin = None
+    if pin is None:
         pin = _adopted(home, work, number)
     if pin is not None:
         work.counted[number] = pin
         work.adopted += 1
+
+
+def _unspoilt(home: Home, pin: Pin) -> bool:
+    """Read a pinned object whole: a disk may have lost a byte while size and time stayed."""
+    return objects.same(objects.path(home, pin.key), size=pin.size, sha256=pin.sha256)
 
 
 def _adopted(home: Home, work: Work, number: int) -> Pin | None:

@@ -31,6 +31,10 @@ AnyPacket: TypeAlias = "Packet[AvStream]"  # generic in PyAV's stubs only
 
 _LOSSY_SOUND = ("aac", "ac3", "dts", "eac3", "mp2", "mp3", "opus", "vorbis")
 _LOSSLESS_SOUND = ("alac", "flac", "mlp", "truehd", "tta", "wavpack")
+_OTHER_SOUND = (
+    *("adpcm_ima_wav", "adpcm_ms", "mp1", "pcm_alaw", "pcm_f64le", "pcm_mulaw", "wmalossless", "wmapro"),
+    *("wmav1", "wmav2"),
+)
 _PCM_SOUND = ("pcm_f32le", "pcm_s16be", "pcm_s16le", "pcm_s24be", "pcm_s24le", "pcm_s32le", "pcm_u8")
 
 CARRIES: dict[str, dict[StreamKind, frozenset[str]]] = {
@@ -39,9 +43,8 @@ CARRIES: dict[str, dict[StreamKind, frozenset[str]]] = {
         "subtitle": frozenset({"mov_text"}),
     },
     "mkv": {
-        "audio": frozenset((*_LOSSY_SOUND, *_LOSSLESS_SOUND, *_PCM_SOUND)),
+        "audio": frozenset((*_LOSSY_SOUND, *_LOSSLESS_SOUND, *_PCM_SOUND, *_OTHER_SOUND)),
         "subtitle": frozenset({"ass", "dvb_subtitle", "dvd_subtitle", "hdmv_pgs_subtitle", "ssa", "subrip", "webvtt"}),
-        "attachment": frozenset({"otf", "ttf"}),
     },
 }
 """What each container holds unchanged, by kind of stream and FFmpeg's codec name."""
@@ -70,7 +73,7 @@ def left_behind(video: Video, container: str) -> tuple[str, ...]:
     return tuple(
         f"stream {stream.index} ({stream.kind}, {stream.codec})"
         for stream in video.others
-        if not _fits(stream, container)
+        if not _fits(stream, container) and stream.codec != "bin_data"  # an MP4's chapter titles, which are copied
     )
 
 
@@ -182,13 +185,14 @@ def _copy_stream(output: OutputContainer, template: AvStream) -> AvStream:
 def taken(source: InputContainer, numbers: Collection[int], times: Timeline, *, whole: bool) -> Iterator[AnyPacket]:
     """Give the packets of some streams of the source, in file order, with the result's times.
 
-    Of a cut (`whole` is false) those that begin in it. Each stream's times move by one number of its own ticks.
+    Of a cut (`whole` is false) those that begin in it, and where it begins at 0 also what comes before (the samples by
+    which a decoder gets going). Each stream's times move by one number of its own ticks.
     """
     start, end = times.origin * times.time_base, (times.origin + times.end) * times.time_base
     for packet in source.demux() if numbers else ():
         if packet.stream_index not in numbers or not packet.size:
             continue
-        if whole or start <= _showing_time(packet) < end:
+        if whole or ((start <= 0 or start <= _showing_time(packet)) and _showing_time(packet) < end):
             _move(packet, round(start / fraction(packet.time_base)))
             yield packet
 

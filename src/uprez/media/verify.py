@@ -87,7 +87,9 @@ def _picture(streams: tuple[VideoStream, ...], path: Path) -> VideoStream:
 
 def _check_picture(stream: VideoStream, plan: Plan, path: Path) -> None:
     encoding = plan.preflight.encoding
-    got = (stream.codec_context.codec.canonical_name, stream.width, stream.height, stream.pix_fmt)
+    # FFmpeg names full range twice: in the range, and in the old yuvj formats that its decoders still give.
+    pix_fmt = (stream.pix_fmt or "").replace("yuvj", "yuv")
+    got = (stream.codec_context.codec.canonical_name, stream.width, stream.height, pix_fmt)
     due = (encoding.codec, plan.width, plan.height, encoding.pix_fmt)
     if got != due:
         raise VerifyError(f"{path}: holds {_kind(got)}, the plan says {_kind(due)}")

@@ -4,34 +4,34 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from uprez.errors import InputError, UsageError
 from uprez.job import Source
-from uprez.store import keys
 
 SUFFIXES = frozenset(
     f".{name}"
     for name in (
         *("3gp", "avi", "flv", "m2ts", "m4v", "mkv", "mov", "mp4", "mpeg"),
-        *("mpg", "mts", "mxf", "ogv", "ts", "vob", "webm", "wmv"),
+        *("mpg", "mts", "ogv", "ts", "vob", "webm", "wmv"),
     )
 )
 SAMPLE = 1 << 20
 """Bytes of the first, middle and last sample that make an identity."""
 
 
-def folder(top: Path, *, skip: frozenset[Path] = frozenset()) -> list[Path]:
-    """List the videos in a folder and below it, by name; our state prefix and the paths in `skip` are no inputs.
+def folder(top: Path, *, skip: frozenset[Path] = frozenset(), warn: Callable[[str], None]) -> list[Path]:
+    """List the videos in a folder and below it, by name; hidden folders and the paths in `skip` are no inputs.
 
-    Raises UsageError when the folder is missing or cannot be read.
+    A folder below that cannot be read is passed over with a warning. Raises UsageError when `top` is missing or
+    cannot be read.
     """
     if not top.is_dir():
         what = "is not a folder" if top.exists() else "does not exist"
         raise UsageError(f"the input folder {top} {what}", hint="choose it with --input-dir, or one file with --input")
     made = {os.path.realpath(path) for path in skip}  # the same file may be found by another way (`..`, a link)
-    videos = (path for path in _walk(top) if path.suffix.lower() in SUFFIXES)
+    videos = (path for path in _walk(top, warn) if path.suffix.lower() in SUFFIXES)
     return sorted(path for path in videos if os.path.realpath(path) not in made)
 
 
@@ -61,13 +61,16 @@ def unchanged(source: Source) -> bool:
         return False
 
 
-def _walk(top: Path) -> Iterator[Path]:
-    def fail(error: OSError) -> None:
-        raise UsageError(f"the folder {error.filename} cannot be read: {error.strerror}") from error
+def _walk(top: Path, warn: Callable[[str], None]) -> Iterator[Path]:
+    def unreadable(error: OSError) -> None:
+        what = f"the folder {error.filename} cannot be read: {error.strerror}"
+        if Path(error.filename) == top:
+            raise UsageError(what, hint="choose another --input-dir, or change its permissions") from error
+        warn(f"{what}; its videos are passed over")
 
-    for here, folders, names in os.walk(top, onerror=fail):
-        folders[:] = [name for name in folders if name != keys.PREFIX]
-        yield from (Path(here) / name for name in names)
+    for here, folders, names in os.walk(top, onerror=unreadable):
+        folders[:] = [name for name in folders if not name.startswith(".")]  # .Trash, .git, our own state
+        yield from (Path(here) / name for name in names if not name.startswith("._"))  # macOS's shadow files
 
 
 def _identity(path: Path) -> tuple[int, str]:

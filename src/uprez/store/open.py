@@ -7,6 +7,7 @@ import fcntl
 import json
 import os
 import re
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,6 +56,7 @@ def open_home(folder: Path, prefix: Path | None = None) -> Home:
         state = LocalStore(prefix)
         if not (prefix / keys.MARKER).exists():
             obstore.put(state, keys.MARKER, json.dumps(MARKER).encode())
+        tempfile.TemporaryFile(dir=root).close()  # better now than after hours of work
     except (OSError, obstore.exceptions.BaseError) as error:
         raise UsageError(
             f"the output folder {root} cannot be used: {_reason(error)}", hint="choose another --output-dir"
