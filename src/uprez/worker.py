@@ -115,6 +115,11 @@ class _Worker:
             text = f"{error.strerror or error} ({error.filename or self._scratch})"
             self.log.say(f"ERROR: Pipeline failed for {_title(task)}: {text}")
             done = Done(task=task.id, key=task.put.key, fault="store", error=text, hint="is the disk full?")
+        except Exception as error:
+            # A defect of ours ends this worker, but it must be known which task it came from: the others go on.
+            text = f"a defect of uprez: {type(error).__name__}: {error}"
+            self.reporter.done(Done(task=task.id, key=task.put.key, fault="defect", error=text))
+            raise
         self.reporter.done(done)
 
     def _steps(self, task: Task) -> Callable[[Task, Path], int]:

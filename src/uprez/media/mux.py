@@ -31,11 +31,9 @@ AnyPacket: TypeAlias = "Packet[AvStream]"  # generic in PyAV's stubs only
 
 _LOSSY_SOUND = ("aac", "ac3", "dts", "eac3", "mp2", "mp3", "opus", "vorbis")
 _LOSSLESS_SOUND = ("alac", "flac", "mlp", "truehd", "tta", "wavpack")
-_OTHER_SOUND = (
-    *("adpcm_ima_wav", "adpcm_ms", "mp1", "pcm_alaw", "pcm_f64le", "pcm_mulaw", "wmalossless", "wmapro"),
-    *("wmav1", "wmav2"),
+_PCM_SOUND = (
+    *("pcm_f32le", "pcm_f64le", "pcm_s16be", "pcm_s16le", "pcm_s24be", "pcm_s24le", "pcm_s32be", "pcm_s32le", "pcm_u8"),
 )
-_PCM_SOUND = ("pcm_f32le", "pcm_s16be", "pcm_s16le", "pcm_s24be", "pcm_s24le", "pcm_s32le", "pcm_u8")
 
 CARRIES: dict[str, dict[StreamKind, frozenset[str]]] = {
     "mp4": {
@@ -43,7 +41,7 @@ CARRIES: dict[str, dict[StreamKind, frozenset[str]]] = {
         "subtitle": frozenset({"mov_text"}),
     },
     "mkv": {
-        "audio": frozenset((*_LOSSY_SOUND, *_LOSSLESS_SOUND, *_PCM_SOUND, *_OTHER_SOUND)),
+        "audio": frozenset((*_LOSSY_SOUND, *_LOSSLESS_SOUND, *_PCM_SOUND)),
         "subtitle": frozenset({"ass", "dvb_subtitle", "dvd_subtitle", "hdmv_pgs_subtitle", "ssa", "subrip", "webvtt"}),
     },
 }

@@ -1,0 +1,50 @@
+"""The worker, where what it runs goes wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from uprez import status as statuses
+from uprez import wire, worker
+from uprez.job import Options
+from uprez.sheet import Put, Sheet, Task
+
+
+def test_a_defect_names_the_task_it_came_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker that dies of a defect of ours says first which task it was, so that the other jobs are not blamed."""
+    task = Task(
+        id="0000000a-1",
+        kind="index",
+        job="0123456789abcdef",
+        name="clip.mp4",
+        source_url=(tmp_path / "clip.mp4").as_uri(),
+        put=Put(url=(tmp_path / "survey").as_uri(), key="jobs/0123456789abcdef/index/0000000a-1"),
+        options=Options(),
+    )
+    sheet = Sheet(
+        lease="0000000a",
+        length_s=30,
+        grace_s=1,
+        watch_s=0.05,
+        status_s=0.05,
+        families=("cpu",),
+        tasks=(task,),
+        status_url=(tmp_path / "status.json").as_uri(),
+        log_urls=((tmp_path / "log").as_uri(),),
+        next_sheet_url=(tmp_path / "sheet.json").as_uri(),
+    )
+    (tmp_path / "sheet.json").write_bytes(wire.dump(sheet))
+
+    def defect(url: str) -> None:
+        raise ValueError(f"planted for {url}")
+
+    monkeypatch.setattr(worker.probe, "index", defect)
+    with pytest.raises(ValueError, match="planted"):
+        worker.run(sheet.next_sheet_url, folder=tmp_path, deadline_file=None)
+    status = statuses.read((tmp_path / "status.json").read_bytes())
+    assert (status.phase, status.reason) == ("left", "defect")
+    assert [(done.task, done.fault) for done in status.done] == [(task.id, "defect")]
+    assert "planted" in (status.done[0].error or "")
+    assert not list(tmp_path.glob("scratch-*"))
