@@ -6,6 +6,9 @@
     +-- ModelError                1  a model's weights are missing, wrong or unusable
     +-- EncodeError               1  no encoder on this machine makes what was asked
     +-- StoreError                1  the store refused or lost something
+    |   +-- FetchError            1  a URL could not be read or written
+    |       +-- DeniedError       1  the credentials or the URL's signature are not accepted
+    |       +-- BusyError         1  the server is busy, broken or out of reach, and was several times over
     +-- VerifyError               1  a file is not what the plan says it must be
     +-- WorkerError               1  a worker, its sheet or its status cannot be used
     |   +-- PlanError             1  this machine cannot make segments that join the others
@@ -57,6 +60,22 @@ class EncodeError(UprezError):
 
 class StoreError(UprezError):
     """The store refused a request or no longer holds what was written."""
+
+
+class FetchError(StoreError):
+    """A request failed for good: `status` is the answer's, None where there was none."""
+
+    def __init__(self, message: str, *, hint: str | None = None, status: int | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.status = status
+
+
+class DeniedError(FetchError):
+    """The credentials or a URL's signature do not suffice, or no longer do; asking again gives the same answer."""
+
+
+class BusyError(FetchError):
+    """The server was busy, broken or out of reach at every try; a little later the same request may work."""
 
 
 class VerifyError(UprezError):
