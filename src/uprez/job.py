@@ -188,6 +188,8 @@ class Pin:
     size: int
     etag: str
     sha256: str
+    version: str | None = None
+    """The version's name, in a bucket that keeps versions."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -195,13 +197,15 @@ class Source:
     """Where an input is, and what tells it from every other."""
 
     url: str
+    """file://, s3:// or http(s)://; never signed."""
     name: str
-    """Path relative to the folder that was searched, with forward slashes: for people and for the output's name."""
-    path: str
-    """The local file, as the system names it."""
+    """Path relative to what was searched, with forward slashes: for people and for the output's name."""
     size: int
     identity: str
-    """Digest of size and first, middle and last MiB: the same file copied, moved or touched keeps it."""
+    """Digest of what makes it this video and no other; the same on every run, from every machine."""
+    etag: str | None = None
+    """In a bucket or on a web server: changes when the object does; as a header has it, with its quotes."""
+    version: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,8 +13,11 @@ from uprez import wire
 from uprez.errors import WorkerError
 from uprez.job import Options
 
-SCHEMA = 1
+SCHEMA = 2
 """Raised when a worker of an older version could misread a sheet; both sides must be equal."""
+
+PUT_BYTES = 5_000_000_000
+"""Bytes that one PUT can write at most; B2 counts its 5 GB in powers of ten."""
 
 TaskKind = Literal["index", "enhance", "assemble"]
 
@@ -35,6 +38,22 @@ class Put:
     url: str
     key: str
     """Its key, for the log and the status."""
+    upload_url: str | None = None
+    """Where an Upload is described, for an object that may be too large for one PUT."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Upload:
+    """How to write one large object in parts: the side object that `Put.upload_url` names."""
+
+    part_bytes: int
+    """Size of every part but the last."""
+    part_urls: tuple[str, ...]
+    """Signed PUTs of part 1, 2, ...; more than are needed."""
+    complete_url: str
+    """Signed POST that joins the parts: CompleteMultipartUpload."""
+    abort_url: str
+    """Signed DELETE that gives the upload up."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +67,10 @@ class Task:
     name: str
     """The input's name, for the log."""
     source_url: str
+    source_size: int
+    """Bytes."""
+    source_etag: str | None = None
+    """In a bucket or on a web server: the object to read is the one with this ETag."""
     put: Put
     options: Options
     plan: Ref | None = None

@@ -1,18 +1,27 @@
-"""Objects by their URL: every name works, and a write is seen whole or not at all."""
+"""Objects by their URL, in a folder and signed: every name works, and a write is seen whole or not at all."""
 
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
+import secrets
+import shutil
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from uprez.errors import StoreError
+from s3_proxy import Proxy
+from s3_server import S3Server
+from uprez import http
+from uprez.errors import BusyError, DeniedError, StoreError
+from uprez.sheet import Upload
 from uprez.store import urls
+from uprez.store.bucket import BucketStore
 
 NAMES = [
     "plain.mp4",
@@ -94,9 +103,9 @@ def test_a_missing_object_is_named(tmp_path: Path) -> None:
         urls.fetch(url, tmp_path / "copy", sha256="")
 
 
-@pytest.mark.parametrize("url", ["http://127.0.0.1/a", "s3://bucket/a", "/a/bare/path", "FTP://a"])
-def test_only_files_are_opened(url: str) -> None:
-    """This version follows no other scheme, and says which one it was given."""
+@pytest.mark.parametrize("url", ["s3://bucket/a", "/a/bare/path", "FTP://a", "httpx://a"])
+def test_only_files_and_http_are_opened(url: str) -> None:
+    """No other scheme is followed, and the message says which one was given."""
     with pytest.raises(StoreError, match="file://"):
         urls.get(url)
 
@@ -181,3 +190,160 @@ def test_a_write_below_a_file_is_a_store_error(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(StoreError, match="cannot write"):
         urls.put((tmp_path / "file" / "object").as_uri(), b"")
+
+
+PART = 5 << 20
+"""The smallest part that S3 takes, but for the last."""
+
+
+@pytest.fixture
+def store(s3_server: S3Server, s3_proxy: Proxy) -> BucketStore:
+    """Give a prefix of a bucket whose URLs are signed."""
+    return BucketStore(s3_server.access_to(s3_proxy.port), *s3_server.place())
+
+
+def test_a_signed_url_is_as_good_as_a_file(store: BucketStore, tmp_path: Path) -> None:
+    """What is put from memory or from a file is read, not read again while it is the same, and fetched."""
+    path = tmp_path / "segment"
+    path.write_bytes(bytes(300_000))
+    for name, source in (("a b#.json", b"{}"), ("segment", path)):
+        urls.put(store.put_url(name, seconds=60), source)
+        first = urls.get(store.get_url(name, seconds=60))
+        assert first is not None
+        data = source if isinstance(source, bytes) else source.read_bytes()
+        assert first.data == data
+        assert urls.get(store.get_url(name, seconds=60), etag=first.etag) is None
+        sha256 = hashlib.sha256(data).hexdigest()
+        urls.fetch(store.get_url(name, seconds=60), tmp_path / "copy", sha256=sha256)
+        assert (tmp_path / "copy").read_bytes() == data
+    urls.put(store.put_url("a b#.json", seconds=60), b"[]")
+    again = urls.get(store.get_url("a b#.json", seconds=60), etag=first.etag)
+    assert again is not None
+    assert again.data == b"[]"
+
+
+def test_a_refused_signature_is_told_without_it(store: BucketStore, tmp_path: Path) -> None:
+    """403 is its own error, from which a worker knows to ask for a new sheet; 404 is another."""
+    url = store.get_url("status.json", seconds=60)
+    for act in (
+        lambda: urls.put(url, b"x"),
+        lambda: urls.get(f"{url}0"),
+        lambda: urls.fetch(f"{url}0", tmp_path / "copy", sha256=""),
+        lambda: urls.fetch_source(f"{url}0", tmp_path / "copy", size=1, etag=None),
+    ):
+        with pytest.raises(DeniedError, match=r"cannot (GET|PUT) http://.*/status\.json: 403 ") as caught:
+            act()
+        assert "X-Amz" not in str(caught.value)
+    with pytest.raises(StoreError, match=r"cannot read .*/none: No such file"):
+        urls.put(store.put_url("a", seconds=60), tmp_path / "none")
+    with pytest.raises(StoreError, match="404 NoSuchKey") as missing:
+        urls.get(url)
+    assert not isinstance(missing.value, DeniedError)
+
+
+def test_fetched_bytes_of_a_bucket_are_checked(store: BucketStore, tmp_path: Path) -> None:
+    """An object that is not what was pinned is refused with both digests."""
+    store.write("weights", b"other")
+    with pytest.raises(StoreError, match=r"/weights has changed: its SHA-256 is .*0{12}\.\.\. was expected"):
+        urls.fetch(store.get_url("weights", seconds=60), tmp_path / "copy", sha256="0" * 64)
+
+
+@pytest.mark.parametrize("remote", [True, False])
+def test_a_source_is_fetched_only_if_it_is_the_one(
+    store: BucketStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, remote: bool
+) -> None:
+    """An input is copied when it has its size (and ETag, over HTTP) and there is room for it."""
+    (tmp_path / "source").write_bytes(b"video")
+    meta = store.write("source", b"video")
+    url = store.get_url("source", seconds=60) if remote else (tmp_path / "source").as_uri()
+    etag = f'"{meta.etag}"' if remote else None
+    urls.fetch_source(url, tmp_path / "copy", size=5, etag=etag)
+    assert (tmp_path / "copy").read_bytes() == b"video"
+    for size in (4, 6):
+        with pytest.raises(StoreError, match=r"source .*(has 5 bytes|larger than 4)"):
+            urls.fetch_source(url, tmp_path / "copy", size=size, etag=None)
+    if remote:
+        with pytest.raises(StoreError, match="changed"):
+            urls.fetch_source(url, tmp_path / "copy", size=5, etag='"other"')
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=4))
+    with pytest.raises(StoreError, match="0 MiB free") as caught:
+        urls.fetch_source(url, tmp_path / "copy", size=5, etag=etag)
+    assert "make room" in str(caught.value.hint)
+
+
+def uploading(store: BucketStore, size: int) -> tuple[str, Upload]:
+    """Begin an upload."""
+    client = store._at.connection.client
+    upload = client.create_multipart_upload(Bucket=store.bucket, Key=f"{store.prefix}/big")["UploadId"]
+    return upload, store.upload("big", upload, size=size, part_bytes=PART, seconds=60)
+
+
+def test_a_large_object_goes_in_parts(store: BucketStore, s3_proxy: Proxy, tmp_path: Path) -> None:
+    """As many parts as it takes of those that were signed; it appears whole and no upload is left."""
+    for size in (2 * PART + 7, 2 * PART, 5):
+        data = secrets.token_bytes(size)
+        (tmp_path / "big").write_bytes(data)
+        s3_proxy.reset()
+        _, upload = uploading(store, 3 * PART)
+        urls.put_parts(upload, tmp_path / "big")
+        assert store.read("big") == data
+        assert s3_proxy.counts["UPLOAD_PART"] == max(1, -(-size // PART))
+        assert list(store.uploads()) == []
+
+
+def test_a_complete_that_went_through_is_no_failure(store: BucketStore, s3_proxy: Proxy, tmp_path: Path) -> None:
+    """When its answer was lost, the next one finds no upload: it is there. A first one that finds none is a failure."""
+    (tmp_path / "big").write_bytes(b"video")
+    upload, signed = uploading(store, 5)
+    s3_proxy.fail("COMPLETE", "lost")
+    urls.put_parts(signed, tmp_path / "big")
+    assert store.read("big") == b"video"
+    upload, signed = uploading(store, 5)
+    store.abort_upload("big", upload)
+    with pytest.raises(StoreError, match="404 NoSuchUpload"):
+        urls.put_parts(signed, tmp_path / "big")
+
+
+def test_a_failed_upload_is_given_up(store: BucketStore, s3_proxy: Proxy, tmp_path: Path) -> None:
+    """A signature that is refused, a file that grew: nothing is left to pay for. A busy store is asked once more."""
+    (tmp_path / "big").write_bytes(bytes(PART + 1))
+    _, signed = uploading(store, 2 * PART)
+    s3_proxy.fail("UPLOAD_PART", "503", times=99)
+    with pytest.raises(BusyError, match="503 SlowDown"):
+        urls.put_parts(signed, tmp_path / "big")
+    s3_proxy.reset()
+    urls.put_parts(signed, tmp_path / "big")
+    _, signed = uploading(store, 2 * PART)
+    forged = replace(signed, part_urls=(f"{signed.part_urls[0]}0", *signed.part_urls[1:]))
+    with pytest.raises(DeniedError, match="403"):
+        urls.put_parts(forged, tmp_path / "big")
+    _, signed = uploading(store, PART)
+    with pytest.raises(StoreError, match="more than the 5242880 that its upload was signed for"):
+        urls.put_parts(signed, tmp_path / "big")
+    assert list(store.uploads()) == []
+    assert s3_proxy.counts["ABORT"] == 2
+
+
+def test_parts_that_are_not_joined_are_an_error(
+    store: BucketStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """S3 may answer 200 to Complete and then say that it failed: passing, or for good."""
+    (tmp_path / "big").write_bytes(b"video")
+    _, signed = uploading(store, 5)
+    request = http.request
+
+    def joined(method: str, url: str, **rest: object) -> http.Response:
+        if method == "POST":
+            return http.Response(status=200, headers={}, data=f"<?xml?><Error><Code>{code}</Code></Error>".encode())
+        return request(method, url, **rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(http, "request", joined)
+    code = "InternalError"
+    with pytest.raises(BusyError, match="not joined: InternalError"):
+        urls.put_parts(signed, tmp_path / "big")
+    assert len(list(store.uploads())) == 1
+    code = "InvalidPart"
+    with pytest.raises(StoreError, match="not joined: InvalidPart"):
+        urls.put_parts(signed, tmp_path / "big")
+    assert list(store.uploads()) == []

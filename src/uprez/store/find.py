@@ -1,14 +1,19 @@
-"""Find the videos of a batch and tell each from every other."""
+"""Find the videos of a batch, tell each from every other, and give the URL to read one by."""
 
 from __future__ import annotations
 
 import hashlib
+import io
+import json
 import os
 from collections.abc import Callable, Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from urllib.parse import unquote, urlsplit, urlunsplit
 
+from uprez import http
 from uprez.errors import InputError, UsageError
 from uprez.job import Source
+from uprez.store.base import Meta, Store
 
 SUFFIXES = frozenset(
     f".{name}"
@@ -18,10 +23,12 @@ SUFFIXES = frozenset(
     )
 )
 SAMPLE = 1 << 20
-"""Bytes of the first, middle and last sample that make an identity."""
+"""Bytes of the first, middle and last sample that make a file's identity."""
 
 
-def folder(top: Path, *, skip: frozenset[Path] = frozenset(), warn: Callable[[str], None]) -> list[Path]:
+def folder(
+    top: Path, *, skip: frozenset[Path] = frozenset(), recursive: bool = True, warn: Callable[[str], None]
+) -> list[Path]:
     """List the videos in a folder and below it, by name; hidden folders and the paths in `skip` are no inputs.
 
     A folder below that cannot be read is passed over with a warning. Raises UsageError when `top` is missing or
@@ -31,8 +38,53 @@ def folder(top: Path, *, skip: frozenset[Path] = frozenset(), warn: Callable[[st
         what = "is not a folder" if top.exists() else "does not exist"
         raise UsageError(f"the input folder {top} {what}", hint="choose it with --input-dir, or one file with --input")
     made = {os.path.realpath(path) for path in skip}  # the same file may be found by another way (`..`, a link)
-    videos = (path for path in _walk(top, warn) if path.suffix.lower() in SUFFIXES)
+    videos = (path for path in _walk(top, recursive, warn) if path.suffix.lower() in SUFFIXES)
     return sorted(path for path in videos if os.path.realpath(path) not in made)
+
+
+def in_bucket(store: Store, prefix: str, *, skip: Callable[[str], bool], recursive: bool = True) -> list[Source]:
+    """List the videos below a prefix of a bucket, by name; hidden names and the keys that `skip` names are no inputs.
+
+    An input's name is its key below the prefix. One listing tells all there is to know: nothing is read.
+    """
+    top = f"{prefix.strip('/')}/" if prefix.strip("/") else ""
+    videos = (meta for meta in store.listing(top) if _is_video(meta.key.removeprefix(top), recursive))
+    found = (bucket_source(store, meta, meta.key.removeprefix(top)) for meta in videos if not skip(meta.key))
+    return sorted(found, key=lambda source: source.name)
+
+
+def bucket_source(store: Store, meta: Meta, name: str) -> Source:
+    """Say what an object of a bucket is, by its key, size and ETag."""
+    return Source(
+        url=f"{store.url.rstrip('/')}/{meta.key}",
+        name=name,
+        size=meta.size,
+        identity=_digest("s3", meta.key, meta.size, meta.etag),
+        etag=f'"{meta.etag}"',
+        version=meta.version,
+    )
+
+
+def at_url(url: str) -> Source:
+    """Say what a web server holds under a URL, by the URL without its query, size and ETag or date.
+
+    The query is left out because it may be a signature, which is another one tomorrow. Raises InputError when there is
+    nothing to read, FetchError when it cannot be asked.
+    """
+    parts = urlsplit(url)
+    plain = urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+    name = PurePosixPath(unquote(parts.path)).name or parts.hostname or "video"
+    facts = http.head(url)
+    if not facts.size:
+        raise InputError(f"{name}: {plain} does not say how large it is, or is empty")
+    mark = facts.etag or facts.modified or _sampled(url)
+    return Source(
+        url=url,
+        name=name,
+        size=facts.size,
+        identity=_digest("http", plain, facts.size, mark),
+        etag=facts.etag,
+    )
 
 
 def source(path: Path, name: str) -> Source:
@@ -50,18 +102,40 @@ def source(path: Path, name: str) -> Source:
         raise InputError(f"{name}: cannot be read: {error.strerror}") from error
     if not size:
         raise InputError(f"{name}: is empty (0 bytes)")
-    return Source(url=path.absolute().as_uri(), name=name, path=str(path.absolute()), size=size, identity=identity)
+    return Source(url=path.absolute().as_uri(), name=name, size=size, identity=identity)
 
 
-def unchanged(source: Source) -> bool:
+def readable(source: Source, store: Store | None, *, seconds: float) -> str:
+    """Give a URL that anybody can read an input by: signed, when it is in a bucket (`store`)."""
+    return source.url if store is None else store.get_url(_key(source, store), seconds=seconds)
+
+
+def unchanged(source: Source, store: Store | None) -> bool:
     """Say whether an input is still what it was when it was found."""
+    if store is not None:
+        meta = store.head(_key(source, store))
+        return meta is not None and (meta.size, f'"{meta.etag}"') == (source.size, source.etag)
+    if not source.url.startswith("file:"):
+        return at_url(source.url).identity == source.identity
     try:
-        return _identity(Path(source.path)) == (source.size, source.identity)
+        return _identity(Path(unquote(urlsplit(source.url).path))) == (source.size, source.identity)
     except OSError:
         return False
 
 
-def _walk(top: Path, warn: Callable[[str], None]) -> Iterator[Path]:
+def _key(source: Source, store: Store) -> str:
+    return source.url.removeprefix(f"{store.url.rstrip('/')}/")
+
+
+def _is_video(name: str, recursive: bool) -> bool:
+    if name.endswith("/"):
+        return False  # what some consoles make to show an empty folder
+    path = PurePosixPath(name)
+    hidden = any(part.startswith(".") for part in path.parts)
+    return path.suffix.lower() in SUFFIXES and not hidden and (recursive or len(path.parts) == 1)
+
+
+def _walk(top: Path, recursive: bool, warn: Callable[[str], None]) -> Iterator[Path]:
     def unreadable(error: OSError) -> None:
         what = f"the folder {error.filename} cannot be read: {error.strerror}"
         if Path(error.filename) == top:
@@ -69,8 +143,13 @@ def _walk(top: Path, warn: Callable[[str], None]) -> Iterator[Path]:
         warn(f"{what}; its videos are passed over")
 
     for here, folders, names in os.walk(top, onerror=unreadable):
-        folders[:] = [name for name in folders if not name.startswith(".")]  # .Trash, .git, our own state
+        # .Trash, .git, our own state
+        folders[:] = [name for name in folders if recursive and not name.startswith(".")]
         yield from (Path(here) / name for name in names if not name.startswith("._"))  # macOS's shadow files
+
+
+def _digest(*facts: object) -> str:
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
 
 def _identity(path: Path) -> tuple[int, str]:
@@ -82,3 +161,13 @@ def _identity(path: Path) -> tuple[int, str]:
             file.seek(start)
             digest.update(file.read(SAMPLE))
     return size, digest.hexdigest()
+
+
+def _sampled(url: str) -> str:
+    """Digest samples of what has neither ETag nor date."""
+    with http.RangeFile(url) as remote, io.BufferedReader(remote) as file:
+        digest = hashlib.sha256()
+        for start in (0, max(0, (remote.size - SAMPLE) // 2), max(0, remote.size - SAMPLE)):
+            file.seek(start)
+            digest.update(file.read(SAMPLE))
+        return digest.hexdigest()

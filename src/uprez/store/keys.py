@@ -4,6 +4,7 @@ uprez.json                                  the marker: this prefix is ours
 leases/<lease>/sheet.json                   written by the controller only
 leases/<lease>/status.json                  written by that worker only
 leases/<lease>/log-<n>.txt                  likewise
+leases/<lease>/upload-<n>.json              how that attempt's result is written in parts; by the controller only
 jobs/<job>/index/<attempt>                  published by a worker
 jobs/<job>/index.json                       the pin of the one that counts
 jobs/<job>/plan-<n>.json                    written by the controller only
@@ -13,6 +14,10 @@ jobs/<job>/<plan>/result/<attempt>          published by a worker
 jobs/<job>/publish.json                     the result that counts and the name it is about to get
 jobs/<job>/result.json                      written last: the job is done
 batches/<batch>/results.json                what a run did
+probes/<probe>                              what `uprez doctor` tries the store with; gone as soon as it was seen
+
+Beside a prefix that is not marked yet, a probe is called <prefix>-probe-<probe>: one that a kill leaves must not make
+the prefix a stranger's.
 """
 
 from __future__ import annotations
@@ -35,6 +40,7 @@ _SHAPES: dict[str, re.Pattern[str]] = {
     "sheet": re.compile(rf"leases/{_LEASE}/sheet\.json"),
     "status": re.compile(rf"leases/{_LEASE}/status\.json"),
     "log": re.compile(rf"leases/{_LEASE}/log-{_NUMBER}\.txt"),
+    "upload": re.compile(rf"leases/{_LEASE}/upload-{_NUMBER}\.json"),
     "index": re.compile(rf"jobs/{_JOB}/index/{_ATTEMPT}"),
     "index_pin": re.compile(rf"jobs/{_JOB}/index\.json"),
     "plan": re.compile(rf"jobs/{_JOB}/plan-{_PLAN}\.json"),
@@ -44,6 +50,7 @@ _SHAPES: dict[str, re.Pattern[str]] = {
     "publish": re.compile(rf"jobs/{_JOB}/publish\.json"),
     "manifest": re.compile(rf"jobs/{_JOB}/result\.json"),
     "results": re.compile(r"batches/(?P<batch>[0-9a-f]{8})/results\.json"),
+    "probe": re.compile(r"probes/(?P<probe>[0-9a-f]{8})"),
 }
 
 
@@ -55,6 +62,7 @@ class Key:
     lease: str = ""
     job: str = ""
     batch: str = ""
+    probe: str = ""
     plan: int = -1
     plan_id: str = ""
     number: int = -1
@@ -72,6 +80,7 @@ def parse(key: str) -> Key | None:
                 lease=names.get("lease", ""),
                 job=names.get("job", ""),
                 batch=names.get("batch", ""),
+                probe=names.get("probe", ""),
                 plan=int(names.get("plan", -1)),
                 plan_id=names.get("plan_id", ""),
                 number=int(names.get("number", -1)),
@@ -93,6 +102,11 @@ def status(lease: str) -> str:
 def log(lease: str, number: int) -> str:
     """Key of part `number` (from 0) of a lease's log."""
     return f"leases/{lease}/log-{number}.txt"
+
+
+def upload(lease: str, number: int) -> str:
+    """Key of the side object that describes the multipart upload of try `number` made on a lease."""
+    return f"leases/{lease}/upload-{number}.json"
 
 
 def lease_prefix(lease: str) -> str:
@@ -158,3 +172,13 @@ def manifest(job: str) -> str:
 def results(batch: str) -> str:
     """Key of a batch's results.json."""
     return f"batches/{batch}/results.json"
+
+
+def probe(number: str) -> str:
+    """Key of an object that is written to see whether it can be; `number` is 8 hex digits."""
+    return f"probes/{number}"
+
+
+def probe_beside(prefix: str, number: str) -> str:
+    """Key, in the whole bucket, of the same beside a state prefix that is not marked yet."""
+    return f"{prefix.strip('/')}-probe-{number}"

@@ -1,85 +1,63 @@
-"""Read, write, list, pin, publish and delete the controller's objects."""
+"""Read, list, pin and delete the controller's objects, wherever they are kept."""
 
 from __future__ import annotations
 
 import contextlib
-import os
-import secrets
-import shutil
-from collections.abc import Iterable
+import hashlib
+import io
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-import obstore
-from obstore.exceptions import AlreadyExistsError, BaseError, NotFoundError
-
+from uprez import http
 from uprez.errors import StoreError
 from uprez.job import Pin
 from uprez.store import keys, urls
+from uprez.store.base import Meta
 from uprez.store.open import Home
 
-
-def read(home: Home, key: str) -> bytes | None:
-    """Give an object's bytes, None when there is none."""
-    try:
-        return obstore.get(home.state, key).bytes().to_bytes()
-    except (FileNotFoundError, NotFoundError):
-        return None
-    except (OSError, BaseError) as error:
-        raise StoreError(f"cannot read {key}: {_first_line(error)}") from error
-
-
-def create(home: Home, key: str, data: bytes) -> bool:
-    """Write an object only if there is none of that name; says whether it did."""
-    try:
-        obstore.put(home.state, key, data, mode="create")
-    except AlreadyExistsError:
-        return False
-    except (OSError, BaseError) as error:
-        raise StoreError(f"cannot write {key}: {_first_line(error)}", hint="is the disk full?") from error
-    return True
-
-
-def write(home: Home, key: str, data: bytes) -> None:
-    """Write an object whole (obstore stages and renames)."""
-    try:
-        obstore.put(home.state, key, data)
-    except (OSError, BaseError) as error:
-        raise StoreError(f"cannot write {key}: {_first_line(error)}", hint="is the disk full?") from error
+COPY_MOST = 500_000_000
+"""Bytes up to which an object of a bucket is copied here to be checked; larger ones are read by ranges, in place."""
+READ_S = 24 * 3600.0
+"""How long the controller's own signed URLs last."""
 
 
 def listing(home: Home, prefix: str) -> list[str]:
     """List the keys under a prefix that are ours, sorted."""
-    try:
-        found = [str(entry["path"]) for page in obstore.list(home.state, prefix=prefix) for entry in page]
-    except (OSError, BaseError) as error:
-        raise StoreError(f"cannot list {prefix}: {_first_line(error)}") from error
-    return sorted(key for key in found if keys.parse(key))
+    return sorted(meta.key for meta in home.state.listing(prefix) if keys.parse(meta.key))
 
 
-def path(home: Home, key: str) -> Path:
-    """Where an object lies in the folder, for readers that need a file."""
-    return home.prefix / key
+@contextlib.contextmanager
+def checked(home: Home, key: str) -> Iterator[tuple[Pin, str]]:
+    """Fix an object exactly as it is now, and lend it to whoever checks it: its pin, and a URL to read it by.
+
+    Raises StoreError when it is gone, or is another one after it was read.
+    """
+    meta = _head(home, key)
+    if home.remote and meta.size > COPY_MOST:
+        url = home.state.get_url(key, seconds=READ_S)
+        yield _pin(meta, _digest_at(url)), url
+    else:
+        with home.state.local(meta) as path:
+            yield _pin(meta, urls.digest(path)), path.absolute().as_uri()
+    if not same(_head(home, key), meta):
+        raise StoreError(f"{home.state_shown(key)} changed while it was read")
 
 
 def pin(home: Home, key: str) -> Pin:
-    """Fix an object exactly as it is now: size, ETag and SHA-256.
-
-    Raises StoreError when it is gone, or changes while it is read.
-    """
-    before = _head(home, key)
-    sha256 = urls.digest(path(home, key))
-    if _head(home, key) != before:
-        raise StoreError(f"{key} changed while it was read")
-    size, etag = before
-    return Pin(key=key, size=size, etag=etag, sha256=sha256)
+    """Fix an object exactly as it is now: size, ETag, version and SHA-256."""
+    with checked(home, key) as (found, _):
+        return found
 
 
 def holds(home: Home, pin: Pin) -> bool:
     """Say whether a pinned object is still there with its size and ETag."""
-    try:
-        return _head(home, pin.key) == (pin.size, pin.etag)
-    except StoreError:
-        return False
+    meta = home.state.head(pin.key)
+    return meta is not None and same(meta, pin)
+
+
+def same(found: Meta | Pin, wanted: Meta | Pin) -> bool:
+    """Say whether both describe one object."""
+    return (found.size, found.etag, found.version) == (wanted.size, wanted.etag, wanted.version)
 
 
 def delete(home: Home, found: Iterable[str]) -> None:
@@ -90,86 +68,30 @@ def delete(home: Home, found: Iterable[str]) -> None:
     for key in wanted:
         if keys.parse(key) is None or key == keys.MARKER:
             raise StoreError(f"{key} is not a key that uprez may delete: nothing was deleted")
-    if read(home, keys.MARKER) is None:
-        raise StoreError(f"{home.prefix} has lost its marker {keys.MARKER}: nothing is deleted from it")
-    for key in wanted:
-        try:
-            path(home, key).unlink(missing_ok=True)
-        except OSError as error:
-            raise StoreError(f"cannot delete {key}: {error.strerror}") from error
-        _prune(home, path(home, key).parent)
+    if home.state.read(keys.MARKER) is None:
+        raise StoreError(f"{home.state_shown(keys.MARKER)} is missing: nothing is deleted beside a lost marker")
+    home.state.delete(wanted)
 
 
-def publish(home: Home, source: Path, name: str, *, size: int, sha256: str) -> None:
-    """Give a checked file an output name, without ever replacing what is there.
-
-    A hard link, so that it appears whole and at once and the source stays until the job is recorded as done; a copy
-    renamed into place on file systems without links. The very same bytes under that name are ours, from a run that
-    ended here. Raises FileExistsError when the name is taken by anything else, StoreError.
-    """
-    target = home.root / name
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if not same(target, size=size, sha256=sha256):
-            _place(source, target)
-    except FileExistsError:
-        raise
-    except OSError as error:
-        raise StoreError(f"cannot publish {target}: {error.strerror}") from error
-
-
-def same(target: Path, *, size: int, sha256: str) -> bool:
+def holds_bytes(path: Path, *, size: int, sha256: str) -> bool:
     """Say whether a file holds exactly these bytes."""
     try:
-        return target.is_file() and target.stat().st_size == size and urls.digest(target) == sha256
+        return path.is_file() and path.stat().st_size == size and urls.digest(path) == sha256
     except OSError:
         return False
 
 
-def etag(target: Path) -> str:
-    """The ETag by which a published output is known again."""
-    stat = target.stat()
-    return f"{stat.st_mtime_ns:x}-{stat.st_size:x}"
+def _pin(meta: Meta, sha256: str) -> Pin:
+    return Pin(key=meta.key, size=meta.size, etag=meta.etag, sha256=sha256, version=meta.version)
 
 
-def _place(source: Path, target: Path) -> None:
-    try:
-        os.link(source, target)
-    except FileExistsError:
-        raise
-    except OSError:
-        _copy(source, target)
+def _head(home: Home, key: str) -> Meta:
+    meta = home.state.head(key)
+    if meta is None:
+        raise StoreError(f"{home.state_shown(key)} is gone")
+    return meta
 
 
-def _copy(source: Path, target: Path) -> None:
-    """Copy where there are no hard links (exFAT, some shares); the check leaves a window, a link would not."""
-    if os.path.lexists(target):
-        raise FileExistsError(str(target))
-    beside = target.with_name(f".uprez-{secrets.token_hex(4)}.part")
-    try:
-        shutil.copyfile(source, beside)
-        with beside.open("rb+") as file:
-            os.fsync(file.fileno())
-        beside.replace(target)
-    finally:
-        beside.unlink(missing_ok=True)
-
-
-def _head(home: Home, key: str) -> tuple[int, str]:
-    try:
-        meta = obstore.head(home.state, key)
-    except (OSError, BaseError) as error:
-        raise StoreError(f"{key} is gone: {_first_line(error)}") from error
-    return meta["size"], meta["e_tag"] or ""
-
-
-def _prune(home: Home, folder: Path) -> None:
-    """Remove folders that a deletion left empty, up to the state prefix."""
-    with contextlib.suppress(OSError):  # not empty: somebody writes there
-        while folder != home.prefix:
-            folder.rmdir()
-            folder = folder.parent
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
+def _digest_at(url: str) -> str:
+    with http.RangeFile(url) as file:
+        return hashlib.file_digest(io.BufferedReader(file), "sha256").hexdigest()
