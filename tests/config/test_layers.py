@@ -1,35 +1,49 @@
-"""Settings: flags over defaults, every value checked where it enters."""
+"""Layers: their order, the origin of every value, and the line that a mistake is on."""
 
 from __future__ import annotations
 
-import re
+import json
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from uprez.config.layers import CODECS, load, one_of, parse_seconds
+from uprez.config.layers import gather, load, load_one, one_of
+from uprez.config.settings import Origin
 from uprez.errors import UsageError
 from uprez.job import Options
 
-
-@pytest.fixture(autouse=True)
-def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Keep this machine's state and cache in the test's folder."""
-    monkeypatch.setenv("UPREZ_STATE_DIR", str(tmp_path / "state"))
-    monkeypatch.setenv("UPREZ_CACHE_DIR", str(tmp_path / "cache"))
-    return tmp_path
+Write = Callable[[str], None]
+CODECS = ("auto", "h264", "hevc", "ffv1")
 
 
-def test_defaults_are_those_of_the_options(folders: Path) -> None:
+@dataclass(frozen=True)
+class Answer:
+    """A remote config."""
+
+    data: bytes
+    status: int = 200
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+def test_defaults_are_those_of_the_options(folder: Path) -> None:
     """The defaults file and the options' own defaults agree, so a job's id does not depend on which one was used."""
     settings = load({})
     assert settings.options == Options()
-    assert (settings.market, settings.output_dir) == ("local", Path("output"))
-    assert (settings.state_dir, settings.cache_dir) == (folders / "state", folders / "cache")
+    assert settings.market == "local"
+    assert settings.output_dir.folder == Path("output")
+    assert settings.input_dir is not None
+    assert settings.input_dir.folder == Path("input")
+    assert (settings.state_dir, settings.cache_dir) == (folder / "state", folder / "cache")
     assert (settings.local.boot_s, settings.local.lease_s, settings.local.grace_s) == (30, 60, 10)
+    assert (settings.budget_usd, settings.max_machines, settings.state_prefix) == (Decimal(5), 1, ".uprez")
+    assert settings.notes == ()
 
 
 def test_flags_win_over_defaults(tmp_path: Path) -> None:
@@ -59,13 +73,89 @@ def test_flags_win_over_defaults(tmp_path: Path) -> None:
         start=Fraction(3, 2),
         duration=Fraction(2),
     )
-    assert (settings.input_dir, settings.output_dir, settings.name) == (tmp_path, tmp_path / "out", "a.mkv")
-    assert (settings.segment_frames, settings.dry_run) == (12, True)
+    assert settings.input_dir is not None
+    assert (settings.input_dir.folder, settings.output_dir.folder) == (tmp_path, tmp_path / "out")
+    assert (settings.name, settings.segment_frames, settings.dry_run) == ("a.mkv", 12, True)
 
 
 def test_flags_that_were_not_given_change_nothing() -> None:
-    """None is not a value: the default below it counts."""
-    assert load({"scale": None, "crf": None, "codec": None, "start": None, "output_dir": None}) == load({})
+    """None and an empty list are no values: the default below them counts."""
+    assert load({"scale": None, "crf": None, "gpu_models": [], "output_dir": None}) == load({})
+
+
+LAYERS = ("file-preset", "file", "remote-preset", "remote", "flag-preset", "flag")
+"""Those that can set the quality, low to high."""
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(chosen=st.dictionaries(st.sampled_from(LAYERS), st.integers(0, 51), min_size=1))
+def test_the_highest_layer_wins_and_is_named(chosen: dict[str, int], folder: Path) -> None:
+    """Whichever layers set a value, the last of the list counts, and its origin says which one that was."""
+    presets = {f"p-{name}": {"video": {"crf": crf}} for name, crf in chosen.items() if name.endswith("preset")}
+    local = {"config_url": "https://example.org/c", "presets": presets}
+    above: dict[str, object] = {}
+    for document, name in ((local, "file"), (above, "remote")):
+        if name in chosen:
+            document["video"] = {"crf": chosen[name]}
+        if f"{name}-preset" in chosen:
+            document["batch"] = {"preset": f"p-{name}-preset"}
+    (folder / "config.yaml").write_text(json.dumps(local), encoding="utf-8")
+    merged = gather(
+        {"crf": chosen.get("flag")},
+        preset="p-flag-preset" if "flag-preset" in chosen else None,
+        fetch=lambda url, headers: Answer(json.dumps(above).encode()),
+    )
+    winner = max(chosen, key=LAYERS.index)
+    assert merged.values["video.crf"].value == chosen[winner]
+    layers = {"file": "config.yaml", "remote": "remote", "flag": "flag"}
+    assert merged.values["video.crf"].origin.layer == layers.get(winner, f"preset p-{winner}")
+
+
+def test_the_environment_wins_over_dotenv_and_both_over_files(
+    folder: Path, config: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A variable of this shell beats .env, which beats config.yaml; a flag beats all; each says where it is from."""
+    config("b2:\n  bucket: from-file\n  endpoint: s3.us-west-004.backblazeb2.com\n")
+    assert gather({}).values["b2.bucket"].origin == Origin(layer="config.yaml", place="config.yaml:2")
+    (folder / ".env").write_text("# mine\n\nB2_BUCKET=from-dotenv\n", encoding="utf-8")
+    assert gather({}).values["b2.bucket"].origin == Origin(layer=".env", place=".env:3")
+    monkeypatch.setenv("B2_BUCKET", "from-shell")
+    assert gather({}).values["b2.bucket"].origin == Origin(layer="environment", place="B2_BUCKET")
+    given = gather({"bucket": "from-flag"}).values["b2.bucket"]
+    assert (given.value, given.origin) == ("from-flag", Origin(layer="flag", place="--bucket"))
+
+
+def test_a_file_elsewhere_brings_its_own_dotenv(folder: Path) -> None:
+    """--config names another file; .env lies beside it. A file that is named must be there."""
+    (folder / "there").mkdir()
+    (folder / "there" / "my.yaml").write_text("video: {scale: 3}", encoding="utf-8")
+    (folder / "there" / ".env").write_text("B2_BUCKET=films", encoding="utf-8")
+    values = gather({}, config=Path("there/my.yaml")).values
+    assert values["video.scale"].origin == Origin(layer="my.yaml", place="there/my.yaml:1")
+    assert values["b2.bucket"].value == "films"
+    with pytest.raises(UsageError, match=r"--config none\.yaml is not a file"):
+        load({}, config=Path("none.yaml"))
+
+
+def test_dotenv_leaves_the_environment_alone(folder: Path) -> None:
+    """What .env says is read, not exported, and a dollar in it is a dollar."""
+    (folder / ".env").write_text("B2_KEY=id\nB2_SECRET=a${HOME}$b\nexport B2_BUCKET='films'\n", encoding="utf-8")
+    before = dict(os.environ)
+    settings = load({"input_dir": "./input"})
+    assert settings.access is not None
+    assert settings.access.secret.reveal() == "a${HOME}$b"
+    assert settings.bucket == "films"
+    assert dict(os.environ) == before
+
+
+def test_a_broken_dotenv_is_named_by_its_line_alone(folder: Path) -> None:
+    """Its text may be a secret, so that only the place is said; a name that nothing reads is said too."""
+    (folder / ".env").write_text('B2_KEY=id\nB2_SECRET="CANARY\n', encoding="utf-8")
+    with pytest.raises(UsageError, match=r"\.env:2") as caught:
+        load({})
+    assert "CANARY" not in caught.value.message
+    (folder / ".env").write_text("B2_KEYID=CANARY\nEDITOR=vi\nB2_KEY=\n", encoding="utf-8")
+    assert load({}).notes == ("[WARN] .env:1: B2_KEYID is read by nothing: did you mean 'B2_KEY'?",)
 
 
 BAD = [
@@ -92,6 +182,19 @@ BAD = [
     ("name", "..", "--name", "--output-dir"),
     ("name", " ", "--name", "--output-dir"),
     ("name", "a.avi", ".avi", ".mkv"),
+    ("budget", "five", "--budget", "0.35"),
+    ("min_vram", "12GB", "--min-vram", "without a unit"),
+    ("compute_cap", "8.65.1", "--compute-cap", "8.6"),
+    ("min_reliability", "95", "--min-reliability", "0 to 1"),
+    ("state_prefix", "../x", "--state-prefix", ".uprez"),
+    ("config_url", "http://example.org/c", "--config-url", "https://"),
+    ("config_url", "ftp://example.org/c", "--config-url", "https://"),
+    ("endpoint", "http://s3.example.org", "--endpoint", "https://"),
+    ("bucket", "a b", "--bucket", "letters"),
+    ("output_dir", "https://example.org/", "--output-dir", "bucket"),
+    ("input_dir", "https://example.org/", "--input-dir", "--input"),
+    ("input_dir", "ftp://example.org/", "--input-dir", "s3://"),
+    ("input_dir", "s3://films/../other", "--input-dir", ".."),
 ]
 
 
@@ -105,6 +208,143 @@ def test_a_bad_value_is_named_with_its_flag_and_the_next_step(
     assert flag in caught.value.message
     assert str(value) in caught.value.message
     assert step in str(caught.value.hint)
+
+
+BAD_FILES = [
+    ("vide:\n  scale: 2", "config.yaml:1: vide is not a setting: did you mean 'video'?"),
+    ("video:\n  scale: 2\n  scal: 3", "config.yaml:3: video.scal is not a setting: did you mean 'video.scale'?"),
+    ("video:\n  start: 3", "config.yaml:2: video.start is not a setting: did you mean 'start'?"),
+    ("max_price: 3", "config.yaml:1: max_price is not a setting: did you mean 'vast.max_price'?"),
+    ("video:\n  scale: 5", "config.yaml:2: video.scale 5 cannot be done"),
+    ("video:\n  scale: [2]", "config.yaml:2: video.scale is a list, not a value"),
+    ("video:\n  scale: {x: 2}", "config.yaml:2: video.scale is a section, not a value"),
+    ("video: 2", "config.yaml:1: video is not a section"),
+    ("vast:\n  min_vram: 12GB", "config.yaml:2: vast.min_vram 12GB is not a number"),
+    ("vast:\n  verified: perhaps", "config.yaml:2: vast.verified perhaps is neither true nor false"),
+    ("vast:\n  gpu_models: [[a]]", "config.yaml:2: vast.gpu_models is a list, not a value"),
+    ("vast:\n  type: spot", "config.yaml:2: vast.type spot is unknown"),
+    ("video:\n  mode: both", "config.yaml:2: video.mode both needs interpolation (RIFE)"),
+    ("market: vast", "config.yaml:1: market vast means to rent on Vast.ai"),
+    ("video:\n\tscale: 2", "config.yaml:2: is neither YAML nor JSON"),
+    ("video:\n  scale: 2\n  scale: 3", "config.yaml:3: scale stands twice in its section"),
+    ("- video", "config.yaml: holds no settings by name"),
+    ("just text", "config.yaml: holds no settings by name"),
+    ("video: {scale: 2", "config.yaml:1: is neither YAML nor JSON"),
+    ("a: &a [*a]", "config.yaml: is neither YAML nor JSON"),
+    ("video: &v\n  <<: *v", "config.yaml: is neither YAML nor JSON"),
+    ("[" * 5000, "config.yaml: is neither YAML nor JSON"),
+    ("video: !!python/object:os.system {}\n", None),
+    ("a: 1\n---\nb: 2", "config.yaml:2: is neither YAML nor JSON"),
+    ("presets: [high]", "config.yaml:1: presets is not a section"),
+    ("presets:\n  x:\n    scale: 2", "config.yaml:3: presets.x.scale is not a setting"),
+    ("presets:\n  x:\n    b2: {bucket: abc}", "config.yaml:3: presets.x.b2.bucket may not be set by a preset"),
+    ("presets:\n  x:\n    git_repo: abc", "config.yaml:3: presets.x.git_repo may not be set by a preset"),
+    ("presets:\n  x:\n    webhook_url: https://a", "presets.x.webhook_url may not be set by a preset"),
+    ("batch:\n  preset: hihg", "config.yaml:2: batch.preset 'hihg' is not a preset: did you mean 'high'?"),
+    ("batch: {preset: x}\npresets:\n  x: {preset: y}\n  y: {preset: x}", "goes round in a circle: x -> y -> x"),
+    ("presets:\n  x:\n    preset: nothing\nvast: {preset: x}", "config.yaml:3: presets.x.preset 'nothing' is not a"),
+]
+
+
+@pytest.mark.parametrize(("text", "message"), BAD_FILES)
+def test_a_mistake_in_the_file_is_named_with_its_line_and_key(text: str, message: str | None, config: Write) -> None:
+    """Whoever wrote the file reads the place, the key, the value, and what may stand there."""
+    config(text)
+    if message is None:
+        load({})
+        return
+    with pytest.raises(UsageError) as caught:
+        load({})
+    assert message in caught.value.message
+
+
+@pytest.mark.parametrize("text", ["", "\n# nothing\n", "video:\n", "video: {scale: }", "{}", "null", "\ufeffvideo:"])
+def test_nothing_written_is_nothing_set(text: str, config: Write) -> None:
+    """An empty file, an empty section and an empty value leave the defaults."""
+    config(text)
+    assert load({}).options == Options()
+
+
+def test_a_file_that_is_not_text_is_named(folder: Path) -> None:
+    """Latin-1 is no UTF-8: the line is said."""
+    (folder / "config.yaml").write_bytes("video:\n  model: é\n".encode("latin-1"))
+    with pytest.raises(UsageError, match=r"config\.yaml:2: is not UTF-8"):
+        load({})
+
+
+def test_yamls_guesses_change_nothing(config: Write) -> None:
+    """Numbers in quotes, times without them, dates and yes are what they look like."""
+    config('start: 1:30\nduration: 90\nname: 2024-01-01\nrecursive: No\nvideo: {scale: "2.50", crf: "18"}\n')
+    settings = load({})
+    assert (settings.options.start, settings.options.duration) == (90, 90)
+    assert (settings.name, settings.recursive) == ("2024-01-01", False)
+    assert (settings.options.scale, settings.options.crf) == (Fraction(5, 2), 18)
+
+
+def test_aliases_cannot_fill_the_memory(config: Write) -> None:
+    """Ten lines that stand for a billion values are read as ten lines."""
+    lines = ["a0: &a0 [x, x]"] + [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 12)]
+    config("\n".join(lines))
+    with pytest.raises(UsageError, match="a0 is not a setting"):
+        load({})
+
+
+@pytest.mark.parametrize("value", ["8.6", '"8.6"', "860", "86"])
+def test_a_compute_capability_is_read_in_every_spelling(value: str, config: Write) -> None:
+    """8.6 is 860, as Vast.ai writes it."""
+    config(f"vast: {{compute_cap: {value}}}")
+    assert load({}).rental.compute_cap == 860
+
+
+def test_lists_come_with_commas_or_repeated() -> None:
+    """Underscores in a GPU's name are spaces, and a name counts once."""
+    rental = load({"gpu_models": ["RTX_4090,RTX 3090", "RTX_3090"], "host_blacklist": ["1,2"]}).rental
+    assert (rental.gpu_models, rental.host_blacklist) == (("RTX 4090", "RTX 3090"), ("1", "2"))
+
+
+def test_a_preset_builds_on_another_and_on_its_namesake(config: Write) -> None:
+    """A preset of one's own takes what it does not say from its base; one named like a shipped one extends that."""
+    config("presets:\n  high: {max_price: 2}\n  mine:\n    preset: high\n    video: {scale: 3}\n")
+    settings = load({}, preset="mine")
+    assert (settings.options.scale, settings.options.crf) == (3, 16)
+    assert (settings.rental.max_usd_per_hour, settings.rental.min_vram_gb) == (2, 24)
+    assert settings.origins["vast.max_price"] == Origin(layer="preset mine", place="config.yaml:2")
+    assert settings.origins["vast.min_vram"] == Origin(layer="preset mine", place="high.yaml:5")
+
+
+@pytest.mark.parametrize("name", ["low", "balanced", "high"])
+def test_shipped_presets_load(name: str) -> None:
+    """Each is a rental profile with a quality."""
+    settings = load({"codec": "hevc"}, preset=name)
+    assert settings.options.crf is not None
+    assert settings.rental.max_usd_per_hour is not None
+    assert settings.rental.gpu_models
+    assert settings.rental.bid is (name == "low")
+
+
+def test_batch_preset_counts_before_vast_preset(config: Write) -> None:
+    """Of two names in one file the first is taken, and a name alone under vast is enough."""
+    config("vast: {preset: low}\nbatch: {preset: high}")
+    assert load({}).options.crf == 16
+    config("vast: {preset: low}")
+    assert load({}).options.crf == 23
+
+
+def test_what_is_no_longer_needed_warns_once_and_does_nothing(config: Write) -> None:
+    """An old key loads; the line says where it stands and what to do."""
+    config("advanced:\n  strict: true\n")
+    (note,) = load({}).notes
+    assert note.startswith("[WARN] config.yaml:2: advanced.strict does nothing: ")
+    assert note.endswith("remove the line")
+    assert "advanced.strict" not in load({}).origins
+
+
+def test_what_has_no_effect_yet_is_said_in_one_line(config: Write) -> None:
+    """Keys of a later version are named together, and only where they differ from the default."""
+    config("vast: {min_vram: 12, wait: true, type: bid}\nvideo: {precision: auto, pix_fmt: yuv420p}\n")
+    assert load({}).notes == (
+        "[WARN] read, but this version does not act on it yet: vast.min_vram, vast.type, video.pix_fmt",
+    )
 
 
 @pytest.mark.parametrize("mode", ["interp", "both"])
@@ -123,29 +363,16 @@ def test_the_container_is_read_off_the_name(name: str | None, container: str) ->
     assert load({"name": name}).options.container == container
 
 
-@settings(deadline=None)  # a busy machine is no failure
-@given(hours=st.integers(0, 99), minutes=st.integers(0, 59), micros=st.integers(0, 59_999_999))
-def test_a_time_is_read_exactly_in_every_notation(hours: int, minutes: int, micros: int) -> None:
-    """Seconds, minutes:seconds and hours:minutes:seconds name the same instant, to the microsecond."""
-    rest, total = Fraction(micros, 10**6), 3600 * hours + 60 * minutes
-    seconds = f"{micros // 10**6}.{micros % 10**6:06}"
-    assert parse_seconds(f"{hours}:{minutes:02}:{seconds}", "--start") == total + rest
-    assert parse_seconds(f" {60 * hours + minutes}:{seconds} ", "--start") == total + rest
-    assert parse_seconds(f"{total + micros // 10**6}.{micros % 10**6:06}", "--start") == total + rest
+def test_a_name_and_a_container_must_agree(config: Write) -> None:
+    """Two flags that contradict each other stop the run; a name beats the file's container."""
+    with pytest.raises(UsageError, match=r"--name a\.mp4"):
+        load({"name": "a.mp4", "container": "mkv"})
+    config("video: {container: mkv}")
+    assert load({"name": "a.mp4"}).options.container == "mp4"
+    assert load({"name": "a"}).options.container == "mkv"
 
 
-@settings(deadline=None)  # a busy machine is no failure
-@given(text=st.text(max_size=12) | st.text(alphabet="0123456789:. -+e/", max_size=12))
-def test_any_text_is_a_time_or_a_usage_error(text: str) -> None:
-    """Nothing else can happen: what is accepted has digits in each part and is never negative."""
-    if re.fullmatch(r"\d{1,9}(\.\d{1,9})?(:\d{1,9}(\.\d{1,9})?){0,2}", text.strip(), re.ASCII):
-        assert parse_seconds(text, "--start") >= 0
-    else:
-        with pytest.raises(UsageError, match=re.escape(repr(text))):
-            parse_seconds(text, "--start")
-
-
-@settings(deadline=None)  # a busy machine is no failure
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(numerator=st.integers(0, 5000), places=st.integers(0, 3))
 def test_a_scale_is_taken_exactly_or_refused(numerator: int, places: int) -> None:
     """Every decimal from 1 to 4 is that very fraction; all others are refused."""
@@ -167,7 +394,24 @@ def test_a_near_miss_is_answered_with_the_nearest() -> None:
     assert caught.value.hint == "known: auto, h264, hevc, ffv1"
 
 
-def test_quality_means_nothing_to_a_lossless_codec() -> None:
-    """--crf with ffv1 is refused before anything starts."""
+def test_quality_means_nothing_to_a_lossless_codec(config: Write) -> None:
+    """--crf with ffv1 is refused before anything starts; a preset's quality is left out."""
     with pytest.raises(UsageError, match="lossless"):
         load({"codec": "ffv1", "crf": 20})
+    assert load({"codec": "ffv1"}, preset="high").options.crf is None
+
+
+def test_one_file_here_takes_the_picture_alone(folder: Path, config: Write) -> None:
+    """`uprez enhance` reads the file's video settings and nothing of buckets, markets or the remote config."""
+    config(
+        "b2: {bucket: films}\nmarket: vast\nconfig_url: https://example.org/c\nbatch: {dry_run: true}\n"
+        "output_dir: s3://a/b\nvideo: {scale: 3}\nbudget: 1\n"
+    )
+    settings = load_one(Path("a.mp4"), folder / "b.mkv", {"crf": "17"})
+    assert (settings.options.scale, settings.options.crf, settings.options.container) == (3, 17, "mkv")
+    assert settings.input is not None
+    assert (settings.input.folder, settings.output_dir.folder) == (Path("a.mp4"), folder)
+    assert (settings.name, settings.exact, settings.dry_run, settings.bucket) == ("b.mkv", True, False, None)
+    assert settings.state_folder is not None
+    assert settings.state_folder.parent == folder / "state" / "enhance"
+    assert settings.market == "local"

@@ -3,62 +3,48 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
+import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from uprez.cli import flags
+from uprez.cli import flags as shared
 
 
+@shared.with_settings(shared.PICTURE)
 def enhance(
-    input: Annotated[Path, typer.Argument(callback=flags.sane, help="A video.")],  # noqa: A002  the argument's name
+    input: Annotated[Path, typer.Argument(callback=shared.sane, help="A video.")],  # noqa: A002  the argument's name
     output: Annotated[
-        Path, typer.Argument(callback=flags.sane, help="The file to make, .mp4 or .mkv; it must not exist.")
+        Path, typer.Argument(callback=shared.sane, help="The file to make, .mp4 or .mkv; it must not exist.")
     ],
-    start: flags.Start = None,
-    duration: flags.Duration = None,
-    scale: flags.Scale = None,
-    model: flags.Model = None,
-    mode: flags.Mode = None,
-    codec: flags.Codec = None,
-    crf: flags.Crf = None,
-    segment_frames: flags.SegmentFrames = None,
-    as_json: flags.Json = False,
-    verbose: flags.Verbose = False,
+    *,
+    flags: Mapping[str, object],
+    preset: shared.Preset = None,
+    config: shared.Config = None,
+    as_json: shared.Json = False,
+    verbose: shared.Verbose = False,
 ) -> None:
     """Enhance one video into one file. Interrupted, it goes on from its last checkpoint when run again."""
     from uprez import batch  # for its weight: --help must not load the media libraries
-    from uprez.config.environment import folders
-    from uprez.config.layers import load
+    from uprez.config.layers import load_one
     from uprez.errors import UsageError
     from uprez.report.console import Console
 
+    for given in (input, output):
+        if re.match(r"[a-z][a-z0-9+.-]+:/", str(given)):
+            raise UsageError(
+                f"{given} is an address, and enhance works on files here",
+                hint="uprez run --input ADDRESS --output-dir PLACE does it",
+            )
     if not input.is_file():
         raise UsageError(f"{input} is not a file")
     if output.exists() and input.samefile(output):
         raise UsageError(f"{output} is the input itself", hint="choose another name for the output")
-    parent = output.absolute().parent
-    # Checkpoints go to this machine's state folder: nobody expects a hidden folder beside the one file asked for.
-    prefix = folders()[0] / "enhance" / hashlib.sha256(str(parent).encode("utf-8", "surrogateescape")).hexdigest()[:16]
-    settings = load(
-        {
-            "input": input,
-            "output_dir": parent,
-            "state_prefix": prefix,
-            "name": output.name,
-            "exact": True,
-            "start": start,
-            "duration": duration,
-            "scale": scale,
-            "model": model,
-            "mode": mode,
-            "codec": codec,
-            "crf": crf,
-            "segment_frames": segment_frames,
-        }
-    )
-    if settings.options.container == "auto":
+    if output.suffix.lower() not in (".mp4", ".mkv"):
         raise UsageError(f"{output} has no suffix that uprez writes", hint="name it .mp4 or .mkv")
-    raise typer.Exit(asyncio.run(batch.run(settings, Console(as_json=as_json, verbose=verbose))))
+    settings = load_one(input, output, flags, config=config, preset=preset)
+    console = Console(as_json=as_json, verbose=verbose)
+    shared.tell(settings.notes, console.line)
+    raise typer.Exit(asyncio.run(batch.run(settings, console)))

@@ -1,68 +1,143 @@
-"""Where a setting comes from, low to high: defaults.yaml < flags."""
+"""Where a setting comes from, low to high, and what comes of it.
+
+defaults.yaml < AWS_* variables < [preset named in config.yaml] < config.yaml < [preset named remotely] < remote config
+< .env < environment < [preset named by --preset] < flags
+"""
 
 from __future__ import annotations
 
-import difflib
-import re
 from collections.abc import Iterable, Mapping
-from fractions import Fraction
+from dataclasses import dataclass, field
 from importlib import resources
-from pathlib import Path, PurePosixPath
-from typing import Any
+from pathlib import Path
 
-import yaml
-from pydantic import TypeAdapter
-
+from uprez.config import presets, remote, variables
+from uprez.config.document import Document, Preset, Reader, Values, read
 from uprez.config.environment import folders
-from uprez.config.settings import Settings, Timing
-from uprez.errors import UsageError
-from uprez.job import Options
+from uprez.config.keys import FLAGS, KEYS, flag_of
+from uprez.config.kinds import nearest
+from uprez.config.resolve import resolve
+from uprez.config.settings import Origin, Settings
+from uprez.errors import FetchError, UsageError
 
-CODECS = ("auto", "h264", "hevc", "ffv1")
-CONTAINERS = ("mp4", "mkv")
-MODES = ("upscale", "interp", "both")
-_NUMBER = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?")
-"""No exponents: a Fraction of 1e999999999 would fill the memory."""
-CRF_MOST = 51
-"""Of h264 and hevc, and so of "auto"."""
-SCALE_LEAST, SCALE_MOST = Fraction(1), Fraction(4)
+CONFIG = Path("config.yaml")
+"""Read when it lies in the current folder and --config names no other."""
+Flags = Mapping[str, object]
+"""By the flag's name as Python writes it (`min_vram`); None is a flag that was not given."""
 
 
-def load(flags: Mapping[str, Any]) -> Settings:
-    """Merge the flags that were given (None: not given) over the defaults, and check every value.
+@dataclass(frozen=True, kw_only=True)
+class Merged:
+    """All that is set, each value with its origin."""
 
-    Raises UsageError that names the value, the flag and the next step.
-    """
-    defaults = _defaults()
-    video = defaults["video"]
-    given = {name: value for name, value in flags.items() if value is not None}
-    state_dir, cache_dir = folders()
-    return Settings(
-        options=_options({**video, **given}),
-        input_dir=given.get("input_dir"),
-        input=given.get("input"),
-        output_dir=Path(given.get("output_dir", defaults["output_dir"])),
-        name=_name(given.get("name")),
-        exact=bool(given.get("exact", False)),
-        state_prefix=given.get("state_prefix"),
-        market=defaults["market"],
-        segment_frames=_at_least("--segment-frames", given.get("segment_frames"), 1),
-        dry_run=bool(given.get("dry_run", False)),
-        state_dir=state_dir,
-        cache_dir=cache_dir,
-        local=TypeAdapter(Timing).validate_python(defaults["local"]),
-    )
+    values: Values
+    ranks: Mapping[str, int]
+    """The layer that set a key; the higher one is the stronger."""
+    notes: tuple[str, ...] = ()
 
 
-def parse_seconds(text: str, flag: str) -> Fraction:
-    """Read "90", "1.5", "2:05" or "1:02:03.5" as seconds, exactly."""
-    parts = text.strip().split(":")
-    numbers = [Fraction(part) for part in parts if _NUMBER.fullmatch(part)]
-    if len(numbers) != len(parts) or not 1 <= len(parts) <= 3:
-        raise UsageError(
-            f"{flag} {text!r} is not a time", hint="write seconds (1.5) or hours:minutes:seconds (1:02:03)"
+@dataclass(frozen=True, kw_only=True)
+class _Layers:
+    """What every layer says, before it is known what the remote one does."""
+
+    defaults: Values
+    amazon: Values = field(default_factory=dict)
+    local: Document = field(default_factory=Document)
+    dotenv: Values = field(default_factory=dict)
+    environment: Values = field(default_factory=dict)
+    flags: Values = field(default_factory=dict)
+    preset: str | None = None
+    """Named by --preset."""
+    presets: Mapping[str, Preset]
+
+    def merge(self, above: Document | None = None, *, below: bool = False) -> Merged:
+        """Lay the layers over each other, with the remote one or without it; `below`: only those under it."""
+        known = presets.overlay(self.presets, above.presets if above else {})
+        other = above or Document()
+        stack = (
+            self.defaults,
+            self.amazon,
+            _named(self.local, known),
+            self.local.values,
+            _named(other, known),
+            other.values,
+            self.dotenv,
+            self.environment,
+            presets.expand(self.preset, known, "--preset") if self.preset else {},
+            self.flags,
         )
-    return sum((number * 60**power for power, number in enumerate(reversed(numbers))), Fraction(0))
+        values: Values = {}
+        ranks: dict[str, int] = {}
+        for rank, layer in enumerate(stack[:4] if below else stack):
+            values.update(layer)
+            ranks.update(dict.fromkeys(layer, rank))
+        return Merged(values=values, ranks=ranks)
+
+
+def load(
+    flags: Flags, *, config: Path | None = None, preset: str | None = None, fetch: remote.Fetch | None = None
+) -> Settings:
+    """Merge all layers under the flags that were given, and check every value.
+
+    Raises UsageError that names the value, where it was given and the next step.
+    """
+    merged = gather(flags, config=config, preset=preset, fetch=fetch)
+    return resolve(merged.values, merged.ranks, merged.notes)
+
+
+def load_one(
+    input: Path,  # noqa: A002  the field's name
+    output: Path,
+    flags: Flags,
+    *,
+    config: Path | None = None,
+    preset: str | None = None,
+) -> Settings:
+    """Make the settings of `uprez enhance`: one file here, by the picture's settings alone."""
+    given = {**flags, "name": output.name}
+    merged = gather(given, config=config, preset=preset, alone=True)
+    return resolve(merged.values, merged.ranks, merged.notes, alone=(input, output.absolute().parent))
+
+
+def gather(
+    flags: Flags,
+    *,
+    config: Path | None = None,
+    preset: str | None = None,
+    alone: bool = False,
+    fetch: remote.Fetch | None = None,
+) -> Merged:
+    """Read every layer and merge them. `alone`: only what concerns the picture, and nothing from elsewhere."""
+    path = _config_path(config)
+    local = _document(path, config is not None)
+    presets.check_local(local)
+    known = presets.overlay(presets.shipped(), local.presets)
+    presets.expand_all(known)
+    given = _flags(flags)
+    if alone:
+        layers = _Layers(defaults=_defaults(), local=local, flags=given, preset=preset, presets=known)
+        return _finished(layers.merge(), [], alone=True)
+    dotenv, environment = variables.dotenv(path.parent / ".env"), variables.environment()
+    layers = _Layers(
+        defaults=_defaults(),
+        amazon=variables.fallback([dotenv, environment]),
+        local=local,
+        dotenv=variables.values(dotenv, ".env"),
+        environment=variables.values(environment, "environment"),
+        flags=given,
+        preset=preset,
+        presets=known,
+    )
+    notes = [f"[WARN] {text}" for text in variables.strangers(dotenv)]
+    before = layers.merge()
+    if "config_url" not in before.values:
+        return _finished(before, notes)
+    above = _remote(layers, before, fetch or remote.fetch, notes)
+    if above is None:
+        return _finished(before, notes)
+    after = layers.merge(above)
+    remote.guard(str(before.values["config_url"].value), before.values, after.values)
+    return _finished(after, notes)
 
 
 def one_of(value: str, choices: Iterable[str], flag: str) -> str:
@@ -70,79 +145,104 @@ def one_of(value: str, choices: Iterable[str], flag: str) -> str:
     known = list(choices)
     if value in known:
         return value
-    near = difflib.get_close_matches(value, known, n=1)
-    raise UsageError(
-        f"{flag} {value!r} is unknown" + (f": did you mean {near[0]!r}?" if near else ""),
-        hint=f"known: {', '.join(known)}",
-    )
+    raise UsageError(f"{flag} {value!r} is unknown{nearest(value, known)}", hint=f"known: {', '.join(known)}")
 
 
-def _defaults() -> dict[str, Any]:
-    text = resources.files("uprez.config").joinpath("defaults.yaml").read_text(encoding="utf-8")
-    found: dict[str, Any] = yaml.safe_load(text)
+def _config_path(config: Path | None) -> Path:
+    path = config or CONFIG
+    if config is not None and not config.is_file():
+        raise UsageError(f"--config {config} is not a file")
+    return path
+
+
+def _document(path: Path, named: bool) -> Document:
+    try:
+        return Reader(name=str(path), layer=path.name).document(path.read_bytes())
+    except FileNotFoundError:
+        if named:
+            raise UsageError(f"--config {path} is not a file") from None
+        return Document()
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror}") from error
+
+
+def _defaults() -> Values:
+    data = resources.files("uprez.config").joinpath("defaults.yaml").read_bytes()
+    return Reader(name="defaults.yaml", layer="defaults").document(data).values
+
+
+def _flags(flags: Flags) -> Values:
+    found: Values = {}
+    for flag, value in flags.items():
+        texts = _texts(value)
+        if texts:
+            name = FLAGS[flag]
+            found[name] = read(name, texts, Origin(layer="flag", place=flag_of(name)), flag_of(name))
     return found
 
 
-def _options(given: Mapping[str, Any]) -> Options:
-    mode = one_of(given["mode"], MODES, "--mode")
-    if mode != "upscale":
+def _texts(value: object) -> list[str]:
+    if value is None:
+        return []
+    if isinstance(value, bool):
+        return ["true" if value else "false"]
+    if isinstance(value, list | tuple):
+        return [str(item) for item in value]
+    return [str(value)]
+
+
+def _named(document: Document, known: presets.Presets) -> Values:
+    """Give the values of the preset that a document names."""
+    given = document.values.get("batch.preset") or document.values.get("vast.preset")
+    if given is None:
+        return {}
+    name = "batch.preset" if "batch.preset" in document.values else "vast.preset"
+    return presets.expand(str(given.value), known, f"{given.origin.place}: {name}")
+
+
+def _remote(layers: _Layers, before: Merged, fetch: remote.Fetch, notes: list[str]) -> Document | None:
+    """Fetch the remote config and judge it; None where it cannot be had and need not be."""
+    url = str(before.values["config_url"].value)
+    optional = before.values.get("config_optional")
+    notes.append("[+] Downloading remote config...")
+    try:
+        document = remote.download(url, folders()[0], fetch)
+    except FetchError as error:
+        if optional is not None and optional.value is True:
+            notes.append(f"[WARN] The remote config was left out: {error.message}")
+            return None
         raise UsageError(
-            f"--mode {mode} needs interpolation (RIFE), which this version does not have yet",
-            hint="use --mode upscale",
-        )
-    duration = given.get("duration")
-    return Options(
-        mode="upscale",
-        scale=_scale(str(given["scale"])),
-        model=str(given["model"]),
-        codec=one_of(given["codec"], CODECS, "--codec"),
-        container=_container(given.get("name")),
-        crf=_crf(given.get("crf"), given["codec"]),
-        start=parse_seconds(given.get("start", "0"), "--start"),
-        duration=None if duration is None else _positive(parse_seconds(duration, "--duration"), "--duration"),
+            f"the remote config cannot be had: {error.message}", hint="to go on without it: config_optional: true"
+        ) from error
+    bucket = before.values.get("b2.bucket")
+    expanded = presets.expand_all(layers.presets)
+    remote.check(document, layers.merge(below=True).values, expanded, str(bucket.value) if bucket else None)
+    presets.expand_all(presets.overlay(layers.presets, document.presets))
+    notes.extend(remote.told(document))
+    return document
+
+
+def _finished(merged: Merged, notes: list[str], *, alone: bool = False) -> Merged:
+    """Take out what is retired, and warn of what has no effect."""
+    values = {name: given for name, given in merged.values.items() if not alone or _is_alone(name)}
+    retired = {name: given for name, given in values.items() if KEYS[name].retired}
+    said = [
+        f"[WARN] {given.origin.place}: {name} does nothing: {KEYS[name].retired}" for name, given in retired.items()
+    ]
+    left = {name: given for name, given in values.items() if name not in retired}
+    defaults = _defaults()
+    idle = [
+        name
+        for name, given in left.items()
+        if KEYS[name].not_yet and (name not in defaults or defaults[name].value != given.value)
+    ]
+    if idle:
+        said.append(f"[WARN] read, but this version does not act on it yet: {', '.join(sorted(idle))}")
+    return Merged(values=left, ranks=merged.ranks, notes=(*notes, *said))
+
+
+def _is_alone(name: str) -> bool:
+    """Say whether a key concerns one file here: the picture, its part, and how it is cut."""
+    return name.startswith(("video.", "local.", "local_bucket.")) or name in (
+        *("name", "start", "duration", "segment_frames", "advanced.lowres_strategy"),
     )
-
-
-def _scale(text: str) -> Fraction:
-    scale = Fraction(text) if _NUMBER.fullmatch(text) else Fraction(0)
-    if not SCALE_LEAST <= scale <= SCALE_MOST:
-        raise UsageError(
-            f"--scale {text} cannot be done", hint=f"a number from {SCALE_LEAST} to {SCALE_MOST}, such as 1.5"
-        )
-    return scale
-
-
-def _crf(crf: int | None, codec: str) -> int | None:
-    if crf is None:
-        return None
-    if codec == "ffv1":
-        raise UsageError(f"--crf {crf} means nothing to ffv1, which is lossless", hint="leave out --crf, or --codec")
-    if not 0 <= crf <= CRF_MOST:
-        raise UsageError(f"--crf {crf} is out of range", hint=f"0 (best) to {CRF_MOST}; 18 to 24 is usual")
-    return crf
-
-
-def _positive(value: Fraction, flag: str) -> Fraction:
-    if value <= 0:
-        raise UsageError(f"{flag} {value} is nothing to process", hint="write more than 0 seconds, such as 1.5")
-    return value
-
-
-def _at_least(flag: str, value: int | None, least: int) -> int | None:
-    if value is not None and value < least:
-        raise UsageError(f"{flag} {value} is too small", hint=f"at least {least}")
-    return value
-
-
-def _container(name: str | None) -> str:
-    """Read the container off the output's name, when that has one."""
-    suffix = PurePosixPath(name or "").suffix.lower().removeprefix(".")
-    if suffix in ("avi", "mov", "webm", "ts", "m4v", "wmv", "flv", "mpg", "mpeg"):
-        raise UsageError(f"this version does not write .{suffix} files ({name})", hint="name it .mp4 or .mkv")
-    return suffix if suffix in CONTAINERS else "auto"
-
-
-def _name(name: str | None) -> str | None:
-    if name is not None and (not name.strip() or name != Path(name).name or name in (".", "..")):
-        raise UsageError(f"--name {name!r} is not a file name", hint="folders go to --output-dir")
-    return name

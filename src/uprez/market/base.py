@@ -7,12 +7,56 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Protocol
 
+from uprez.config.settings import Rental
+from uprez.errors import UsageError
+
+MB_PER_GB = 1000
+SPARE = Decimal("0.93")
+"""Share of its nominal memory that a machine must report: firmware and error correction keep the rest."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class OfferQuery:
     """What a machine must have. Every criterion is checked again here, whatever the market's own filter did."""
 
     max_usd_per_hour: Decimal | None = None
+    """Of the machine with the disk that is asked for; traffic is billed beside it."""
+    min_usd_per_hour: Decimal | None = None
+    min_gpu_ram_mb: Decimal | None = None
+    """Memory of one GPU. Cards report less than their name says (24 GB: 24,564 MB, 23,028 with error correction)."""
+    min_reliability: Decimal | None = None
+    """0 to 1."""
+    min_dlperf: Decimal | None = None
+    min_dlperf_per_usd: Decimal | None = None
+    """DLPerf for a dollar an hour."""
+    min_cuda: Decimal | None = None
+    """The highest CUDA version that the driver supports, at least."""
+    min_compute_cap: int | None = None
+    """Hundredfold: 860 is 8.6."""
+    min_inet_down_mbps: Decimal | None = None
+    """Megabits a second, as the market measured them."""
+    min_inet_up_mbps: Decimal | None = None
+    min_cpu_cores: Decimal | None = None
+    """Virtual cores that are ours, not the machine's."""
+    min_cpu_ram_mb: Decimal | None = None
+    min_disk_mbytes_per_s: Decimal | None = None
+    min_gpu_mem_gbytes_per_s: Decimal | None = None
+    min_pcie_gen: Decimal | None = None
+    gpu_names: tuple[str, ...] = ()
+    """Only these, those of the blacklist already taken out; empty: any."""
+    gpu_blacklist: tuple[str, ...] = ()
+    gpu_priority: tuple[str, ...] = ()
+    """Preferred first; no condition."""
+    hosts: tuple[str, ...] = ()
+    """Only these owners' machines; empty: any."""
+    host_blacklist: tuple[str, ...] = ()
+    datacenter: bool = False
+    verified: bool = False
+    static_ip: bool = False
+    bid: bool = False
+    """Offers that may be taken away again, at the price of a bid."""
+    disk_gb: int | None = None
+    """Disk to rent: it is part of the price."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,6 +114,54 @@ class Market(Protocol):
 
     async def destroy(self, instance: str) -> None:
         """Give a machine back and see it gone; idempotent, an absent one is success. Raises BillingError."""
+
+
+def query(rental: Rental) -> OfferQuery:
+    """Say what is asked of a market, in its units. Raises UsageError when the lists leave no GPU, or no host."""
+    return OfferQuery(
+        max_usd_per_hour=rental.max_usd_per_hour,
+        min_usd_per_hour=rental.min_usd_per_hour,
+        min_gpu_ram_mb=_megabytes(rental.min_vram_gb),
+        min_reliability=rental.min_reliability,
+        min_dlperf=rental.min_dlperf,
+        min_dlperf_per_usd=rental.min_dlperf_per_usd,
+        min_cuda=rental.min_cuda,
+        min_compute_cap=rental.compute_cap,
+        min_inet_down_mbps=rental.min_inet_down_mbps,
+        min_inet_up_mbps=rental.min_inet_up_mbps,
+        min_cpu_cores=rental.min_cpu_cores,
+        min_cpu_ram_mb=_megabytes(rental.min_cpu_ram_gb),
+        min_disk_mbytes_per_s=rental.min_disk_bw_mbps,
+        min_gpu_mem_gbytes_per_s=rental.min_gpu_mem_bw_gbps,
+        min_pcie_gen=rental.min_pcie_gen,
+        gpu_names=_without("gpu_models", rental.gpu_models, rental.gpu_blacklist),
+        gpu_blacklist=rental.gpu_blacklist,
+        gpu_priority=_left(rental.gpu_priority, rental.gpu_blacklist),
+        hosts=_without("host_whitelist", rental.host_whitelist, rental.host_blacklist),
+        host_blacklist=rental.host_blacklist,
+        datacenter=rental.datacenter,
+        verified=rental.verified,
+        static_ip=rental.static_ip,
+        bid=rental.bid,
+        disk_gb=rental.disk_gb,
+    )
+
+
+def _megabytes(gigabytes: Decimal | None) -> Decimal | None:
+    return None if gigabytes is None else gigabytes * MB_PER_GB * SPARE
+
+
+def _without(name: str, wanted: tuple[str, ...], unwanted: tuple[str, ...]) -> tuple[str, ...]:
+    """Take a blacklist out of a list; nothing left is no leave to take any."""
+    left = _left(wanted, unwanted)
+    if wanted and not left:
+        raise UsageError(f"vast.{name} is empty once its blacklist is taken out", hint="change one of the two lists")
+    return left
+
+
+def _left(wanted: tuple[str, ...], unwanted: tuple[str, ...]) -> tuple[str, ...]:
+    never = {one.casefold() for one in unwanted}
+    return tuple(one for one in wanted if one.casefold() not in never)
 
 
 def matches(offer: Offer, query: OfferQuery) -> bool:

@@ -1,0 +1,393 @@
+"""The settings uprez knows: one literal row each, with all that the layers, the flags, the docs and the tests use.
+
+Importing this module is cheap: help texts are made from it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from uprez.config import kinds
+from uprez.config.kinds import Kind, choice, number, whole
+
+Rule = Literal["no", "free", "prefix", "falls", "rises", "true", "grows", "narrows"]
+"""What a remote config may do with a key: nothing | set it | name a prefix of the bucket | lower it | raise it |
+switch it on | add to the list | take from a list that is there. Those of `vast` hold inside `presets` only."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Key:
+    """One setting."""
+
+    kind: Kind
+    help: str
+    """One line, for --help and the reference."""
+    field: str | None = None
+    """Where it goes: a field of Settings, "options.x" or "rental.x"."""
+    env: str | None = None
+    also: tuple[str, ...] = ()
+    """Variables that count when neither B2_KEY nor B2_SECRET is set, the first one first."""
+    secret: bool = False
+    """Never shown."""
+    env_only: bool = False
+    """A credential: it may stand in .env and the environment alone."""
+    remote: Rule = "no"
+    preset: bool = True
+    """A preset of the local file may set it."""
+    flag: bool = True
+    not_yet: bool = False
+    """Read and checked, and not acted on by this version."""
+    retired: str | None = None
+    """What takes its place, where the key is no longer needed."""
+
+
+_MONEY = number("0", "999999", "US dollars, such as 0.35", unit="USD")
+_AMOUNT = number("0", "999999999", "a number without a unit, such as 12")
+_PRESET_NAME = kinds.NAME
+_SECONDS = number("0", "999999999", "seconds, such as 1.5")
+TIMES = ("boot_s", "lease_s", "grace_s", "watch_s", "status_s", "poll_s", "silence_s", "stall_s", "hard_life_s")
+
+KEYS: dict[str, Key] = {
+    # What to do, and where.
+    "input": Key(kind=kinds.PLACE, field="input", help="One video instead: a path, an object of the bucket, a URL."),
+    "output_dir": Key(
+        kind=kinds.PLACE, field="output_dir", help="Where results go (default ./output, or output/ in the bucket)."
+    ),
+    "name": Key(kind=kinds.FILE_NAME, field="name", help="Name of the only output."),
+    "recursive": Key(kind=kinds.SWITCH, field="recursive", help="Search subfolders too (default: yes)."),
+    "market": Key(
+        kind=choice("auto", "local", "vast"), field="market", help="auto, local or vast: where the work is done."
+    ),
+    "budget": Key(
+        kind=_MONEY, field="budget_usd", not_yet=True, remote="falls", help="US dollars at most for a run (default 5)."
+    ),
+    "max_machines": Key(
+        kind=whole(1, 1000, "at least 1"),
+        field="max_machines",
+        not_yet=True,
+        remote="falls",
+        help="Machines at once (default 1).",
+    ),
+    "max_runtime": Key(
+        kind=kinds.LENGTH, field="max_runtime_s", not_yet=True, help="Longest life of a lease: seconds or h:mm:ss."
+    ),
+    "segment_frames": Key(
+        kind=whole(1, 10**8, "at least 1"), field="segment_frames", help="Frames a segment, the unit of checkpoint."
+    ),
+    "start": Key(kind=kinds.TIME, field="options.start", help="Begin here: seconds or h:mm:ss."),
+    "duration": Key(kind=kinds.LENGTH, field="options.duration", help="Process this much of the video."),
+    "state_prefix": Key(kind=kinds.PREFIX, field="state_prefix", help="Name of uprez's own folder beside the results."),
+    "webhook_url": Key(
+        kind=kinds.WEBHOOK,
+        field="webhook",
+        env="WEBHOOK_URL",
+        secret=True,
+        preset=False,
+        help="Where to report jobs and the batch.",
+    ),
+    "config_url": Key(kind=kinds.URL, preset=False, help="A remote config, fetched at every run."),
+    "config_optional": Key(kind=kinds.SWITCH, preset=False, help="Go on when the remote config cannot be fetched."),
+    # The picture.
+    "video.input_dir": Key(
+        kind=kinds.PLACE, field="input_dir", remote="prefix", help="Where to search for videos (default input)."
+    ),
+    "video.mode": Key(
+        kind=choice("upscale", "interp", "both"),
+        field="options.mode",
+        remote="free",
+        help="upscale (interp and both come with RIFE).",
+    ),
+    "video.scale": Key(
+        kind=kinds.SCALE, field="options.scale", remote="free", help="Output side over input side, 1 to 4 (default 2)."
+    ),
+    "video.target_fps": Key(
+        kind=number("1", "1000", "frames a second, such as 60"),
+        remote="free",
+        not_yet=True,
+        help="Frames a second to make in between.",
+    ),
+    "video.model": Key(kind=kinds.NAME, field="options.model", remote="free", help="See: uprez models list."),
+    "video.codec": Key(
+        kind=choice("auto", "h264", "hevc", "ffv1"),
+        field="options.codec",
+        remote="free",
+        help="auto, h264, hevc or ffv1 (lossless).",
+    ),
+    "video.crf": Key(
+        kind=whole(0, 51, "0 (best) to 51; 18 to 24 is usual"),
+        field="options.crf",
+        remote="free",
+        help="Constant quality of the codec; lower is better.",
+    ),
+    "video.encoder_preset": Key(kind=kinds.NAME, remote="free", not_yet=True, help="The encoder's speed (slow, p5)."),
+    "video.pix_fmt": Key(kind=kinds.NAME, remote="free", not_yet=True, help="Pixel format of the result."),
+    "video.container": Key(
+        kind=choice("auto", *kinds.CONTAINERS), field="options.container", remote="free", help="auto, mp4 or mkv."
+    ),
+    "video.precision": Key(
+        kind=choice("auto", "f32", "f16"), remote="free", not_yet=True, help="auto, f32 or f16: how the model computes."
+    ),
+    "video.overwrite": Key(
+        kind=kinds.SWITCH, field="overwrite", remote="free", help="Replace a foreign file that has the output's name."
+    ),
+    "video.strategy": Key(kind=kinds.NAME, remote="free", not_yet=True, help="Order of upscaling and interpolation."),
+    # Which of the videos.
+    "batch.input_dir": Key(
+        kind=kinds.PLACE, field="input_dir", remote="prefix", flag=False, help="The same as video.input_dir, below it."
+    ),
+    "batch.preset": Key(kind=_PRESET_NAME, remote="free", preset=False, flag=False, help="The preset to work by."),
+    "batch.skip_existing": Key(
+        kind=kinds.SWITCH, field="skip_existing", remote="free", help="Leave finished work alone (default: yes)."
+    ),
+    "batch.max_files": Key(
+        kind=whole(1, 10**8, "at least 1"), field="max_files", remote="free", help="Videos to process in this run."
+    ),
+    "batch.dry_run": Key(
+        kind=kinds.SWITCH, field="dry_run", remote="free", help="Show what would be done; write nothing."
+    ),
+    "batch.use_force_sync_onstart": Key(
+        kind=kinds.TEXT,
+        remote="free",
+        flag=False,
+        retired="every machine now fetches its own work when it starts; remove the line",
+        help="The old system's copying of scripts to a machine.",
+    ),
+    # The bucket.
+    "b2.bucket": Key(kind=kinds.BUCKET, field="bucket", env="B2_BUCKET", preset=False, help="The bucket."),
+    "b2.endpoint": Key(
+        kind=kinds.ENDPOINT,
+        field="access",
+        env="B2_ENDPOINT",
+        also=("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"),
+        preset=False,
+        help="The bucket's S3 endpoint.",
+    ),
+    "b2.region": Key(
+        kind=kinds.NAME,
+        field="access",
+        env="B2_REGION",
+        also=("AWS_REGION", "AWS_DEFAULT_REGION"),
+        preset=False,
+        help="Its region (default: from the endpoint).",
+    ),
+    "b2.key": Key(
+        kind=kinds.SECRET,
+        field="access",
+        env="B2_KEY",
+        also=("AWS_ACCESS_KEY_ID",),
+        secret=True,
+        env_only=True,
+        preset=False,
+        flag=False,
+        help="The application key's id.",
+    ),
+    "b2.secret": Key(
+        kind=kinds.SECRET,
+        field="access",
+        env="B2_SECRET",
+        also=("AWS_SECRET_ACCESS_KEY",),
+        secret=True,
+        env_only=True,
+        preset=False,
+        flag=False,
+        help="The application key itself.",
+    ),
+    "b2.token": Key(
+        kind=kinds.SECRET,
+        field="access",
+        also=("AWS_SESSION_TOKEN",),
+        secret=True,
+        env_only=True,
+        preset=False,
+        flag=False,
+        help="The session token of temporary credentials.",
+    ),
+    # What may be rented.
+    "vast.api_key": Key(
+        kind=kinds.SECRET,
+        field="vast_api_key",
+        env="VAST_API_KEY",
+        secret=True,
+        env_only=True,
+        preset=False,
+        flag=False,
+        help="The Vast.ai key.",
+    ),
+    "vast.preset": Key(
+        kind=_PRESET_NAME, preset=False, flag=False, help="The preset to work by, where batch.preset names none."
+    ),
+    "vast.type": Key(
+        kind=choice("on-demand", "bid"),
+        field="rental.bid",
+        remote="free",
+        not_yet=True,
+        help="on-demand, or bid: cheaper, and may be taken away.",
+    ),
+    "vast.max_price": Key(
+        kind=_MONEY, field="rental.max_usd_per_hour", remote="falls", not_yet=True, help="US dollars an hour at most."
+    ),
+    "vast.min_price": Key(
+        kind=_MONEY, field="rental.min_usd_per_hour", remote="rises", not_yet=True, help="US dollars an hour at least."
+    ),
+    "vast.min_vram": Key(
+        kind=_AMOUNT, field="rental.min_vram_gb", remote="rises", not_yet=True, help="GB of GPU memory at least."
+    ),
+    "vast.min_reliability": Key(
+        kind=kinds.SHARE, field="rental.min_reliability", remote="rises", not_yet=True, help="The host's, 0 to 1."
+    ),
+    "vast.min_dlperf": Key(
+        kind=_AMOUNT, field="rental.min_dlperf", remote="rises", not_yet=True, help="Vast.ai's DLPerf score at least."
+    ),
+    "vast.min_dlperf_per_dphtotal": Key(
+        kind=_AMOUNT,
+        field="rental.min_dlperf_per_usd",
+        remote="rises",
+        not_yet=True,
+        help="DLPerf at least per dollar an hour.",
+    ),
+    "vast.min_cuda": Key(
+        kind=number("0", "99", "a CUDA version, such as 12.4"),
+        field="rental.min_cuda",
+        remote="rises",
+        not_yet=True,
+        help="CUDA that the driver supports at least.",
+    ),
+    "vast.compute_cap": Key(
+        kind=kinds.COMPUTE_CAP,
+        field="rental.compute_cap",
+        remote="rises",
+        not_yet=True,
+        help="Compute capability at least: 8.6 or 860.",
+    ),
+    "vast.min_inet_down": Key(
+        kind=_AMOUNT, field="rental.min_inet_down_mbps", remote="rises", not_yet=True, help="Mbit/s down at least."
+    ),
+    "vast.min_inet_up": Key(
+        kind=_AMOUNT, field="rental.min_inet_up_mbps", remote="rises", not_yet=True, help="Mbit/s up at least."
+    ),
+    "vast.min_cpu_cores": Key(
+        kind=_AMOUNT, field="rental.min_cpu_cores", remote="rises", not_yet=True, help="CPU cores of ours at least."
+    ),
+    "vast.min_cpu_ram": Key(
+        kind=_AMOUNT, field="rental.min_cpu_ram_gb", remote="rises", not_yet=True, help="GB of memory at least."
+    ),
+    "vast.min_disk_bw": Key(
+        kind=_AMOUNT, field="rental.min_disk_bw_mbps", remote="rises", not_yet=True, help="MB/s of the disk at least."
+    ),
+    "vast.min_gpu_mem_bw": Key(
+        kind=_AMOUNT,
+        field="rental.min_gpu_mem_bw_gbps",
+        remote="rises",
+        not_yet=True,
+        help="GB/s of the GPU's memory at least.",
+    ),
+    "vast.min_pcie_gen": Key(
+        kind=_AMOUNT, field="rental.min_pcie_gen", remote="rises", not_yet=True, help="PCIe generation at least."
+    ),
+    "vast.gpu_models": Key(
+        kind=kinds.GPUS, field="rental.gpu_models", remote="narrows", not_yet=True, help="Only these GPUs (RTX_4090)."
+    ),
+    "vast.gpu_whitelist": Key(
+        kind=kinds.GPUS,
+        field="rental.gpu_models",
+        remote="narrows",
+        not_yet=True,
+        help="Only these, added to the above.",
+    ),
+    "vast.gpu_required": Key(
+        kind=kinds.GPUS, field="rental.gpu_models", remote="narrows", not_yet=True, help="The same again."
+    ),
+    "vast.gpu_blacklist": Key(
+        kind=kinds.GPUS,
+        field="rental.gpu_blacklist",
+        remote="grows",
+        not_yet=True,
+        help="Never these GPUs, whatever the lists above say.",
+    ),
+    "vast.gpu_priority": Key(
+        kind=kinds.GPUS,
+        field="rental.gpu_priority",
+        remote="free",
+        not_yet=True,
+        help="These first, within the limits.",
+    ),
+    "vast.host_whitelist": Key(
+        kind=kinds.IDS, field="rental.host_whitelist", remote="narrows", not_yet=True, help="Only these hosts (ids)."
+    ),
+    "vast.host_blacklist": Key(
+        kind=kinds.IDS, field="rental.host_blacklist", remote="grows", not_yet=True, help="Never these hosts (ids)."
+    ),
+    "vast.datacenter": Key(
+        kind=kinds.SWITCH, field="rental.datacenter", remote="true", not_yet=True, help="Only data centres."
+    ),
+    "vast.verified": Key(
+        kind=kinds.SWITCH, field="rental.verified", remote="true", not_yet=True, help="Only verified hosts."
+    ),
+    "vast.static_ip": Key(
+        kind=kinds.SWITCH,
+        field="rental.static_ip",
+        remote="true",
+        not_yet=True,
+        help="Only hosts with a fixed address.",
+    ),
+    "vast.allocated_storage": Key(
+        kind=whole(1, 100_000, "GB, such as 40"),
+        field="rental.disk_gb",
+        not_yet=True,
+        help="GB of disk to rent (default: as needed).",
+    ),
+    "vast.wait": Key(
+        kind=kinds.SWITCH, field="rental.wait", not_yet=True, help="Stay until the work is done (default: yes)."
+    ),
+    "vast.download": Key(
+        kind=kinds.FOLDER_OR_SWITCH,
+        field="download",
+        help="A folder to bring results to from the bucket (true: ./output).",
+    ),
+    # What a rented machine starts.
+    "image": Key(kind=kinds.TEXT, field="image", preset=False, not_yet=True, help="The container's image."),
+    "git_repo": Key(
+        kind=kinds.TEXT, field="git_repo", preset=False, not_yet=True, help="Start from this repository's code."
+    ),
+    "repo_url": Key(
+        kind=kinds.TEXT, field="git_repo", preset=False, not_yet=True, help="The same as git_repo, below it."
+    ),
+    "git_branch": Key(
+        kind=kinds.NAME, field="git_branch", preset=False, not_yet=True, help="And from this branch of it."
+    ),
+    # From the old system.
+    "advanced.lowres_strategy": Key(kind=kinds.NAME, not_yet=True, help="What to do with very small videos."),
+    "advanced.prefer": Key(
+        kind=kinds.TEXT,
+        flag=False,
+        retired="video.mode and video.model say what is done; remove the line",
+        help="The old system's choice between two upscalers.",
+    ),
+    "advanced.strict": Key(
+        kind=kinds.TEXT,
+        flag=False,
+        retired="uprez always stops where it cannot do exactly what was asked; remove the line",
+        help="The old system's switch against silent fallbacks.",
+    ),
+    # Lengths of waiting, for defaults.yaml and for whoever must wait longer. The same nine for either place of objects.
+    **{
+        f"{section}.{time}": Key(kind=_SECONDS, field=field, flag=False, help=f"{what}: {time}.")
+        for section, field, what in (
+            ("local", "local", "Timing of the local market, objects in a folder"),
+            ("local_bucket", "bucket_timing", "Timing of the local market, objects in a bucket"),
+        )
+        for time in TIMES
+    },
+}
+
+SECTIONS = frozenset(name.partition(".")[0] for name in KEYS if "." in name)
+NOT_YET = tuple(name for name, key in KEYS.items() if key.not_yet)
+"""Keys that are read and checked, and not acted on by this version. A test keeps the list exact."""
+FLAGS: dict[str, str] = {name.rpartition(".")[2]: name for name, key in KEYS.items() if key.flag}
+"""The key that each flag sets, by the flag's name as Python writes it (`min_vram`: --min-vram)."""
+
+
+def flag_of(name: str) -> str:
+    """Give a key's flag: `vast.min_vram` is --min-vram."""
+    return "--" + name.rpartition(".")[2].replace("_", "-")

@@ -1,0 +1,288 @@
+"""What the merged values mean together: places, market, access, and the settings of a run."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
+from fractions import Fraction
+from pathlib import Path, PurePosixPath
+from typing import Literal, TypeVar
+
+from pydantic import TypeAdapter
+
+from uprez.config import kinds
+from uprez.config.document import Given, Values
+from uprez.config.environment import folders
+from uprez.config.keys import KEYS, TIMES, flag_of
+from uprez.config.locations import INPUT, OUTPUT, input_folder, locate, output_folder, region_of, shown
+from uprez.config.settings import Access, Location, Rental, Secret, Settings, Timing
+from uprez.config.variables import AMAZON
+from uprez.errors import UsageError
+from uprez.job import Options
+
+REGION = "us-east-1"
+"""Where neither the settings nor the endpoint name one; servers of one's own take any."""
+_T = TypeVar("_T")
+
+
+def resolve(
+    values: Values,
+    ranks: Mapping[str, int],
+    notes: Sequence[str] = (),
+    *,
+    alone: tuple[Path, Path] | None = None,
+) -> Settings:
+    """Make the settings of a run. `alone`: the one input, and the folder of its output. Raises UsageError."""
+    bucket = _get(values, "b2.bucket", str)
+    state_dir, cache_dir = folders()
+    input_, input_dir = _alone_input(alone[0]) if alone else _inputs(values, ranks, bucket)
+    output_dir = _alone_output(alone[1]) if alone else _output(values, bucket, input_ or input_dir)
+    return Settings(
+        options=_options(values, ranks),
+        input_dir=input_dir,
+        input=input_,
+        output_dir=output_dir,
+        recursive=_switch(values, "recursive", True),
+        name=_get(values, "name", str),
+        exact=alone is not None,
+        state_prefix=_get(values, "state_prefix", str) or ".uprez",
+        state_folder=_enhance_folder(state_dir, alone[1]) if alone else None,
+        market="local",  # so far the only one there is; _market raises where another one is meant
+        market_reason="" if alone else _market(values, input_ or input_dir),
+        budget_usd=_budget(values),
+        max_machines=_get(values, "max_machines", int) or 1,
+        max_runtime_s=_seconds(_get(values, "max_runtime", Fraction)),
+        rental=_rental(values),
+        image=_get(values, "image", str),
+        git_repo=_get(values, "git_repo", str) or _get(values, "repo_url", str),
+        git_branch=_get(values, "git_branch", str),
+        segment_frames=_get(values, "segment_frames", int),
+        dry_run=_switch(values, "batch.dry_run", False),
+        skip_existing=_switch(values, "batch.skip_existing", True),
+        overwrite=_switch(values, "video.overwrite", False),
+        max_files=_get(values, "batch.max_files", int),
+        download=_download(values),
+        webhook=_get(values, "webhook_url", Secret),
+        bucket=bucket,
+        access=_access(values, needed=_in_bucket(input_, input_dir, output_dir)),
+        vast_api_key=_get(values, "vast.api_key", Secret),
+        state_dir=state_dir,
+        cache_dir=cache_dir,
+        local=_timing(values, "local"),
+        bucket_timing=_timing(values, "local_bucket"),
+        notes=tuple(notes),
+        origins={name: given.origin for name, given in values.items()},
+    )
+
+
+def where(name: str, given: Given) -> str:
+    """Begin a message about a value: its flag, or its file, line and key."""
+    return flag_of(name) if given.origin.layer == "flag" else f"{given.origin.place}: {name}"
+
+
+def _get(values: Values, name: str, kind: type[_T]) -> _T | None:
+    given = values.get(name)
+    if given is None:
+        return None
+    assert isinstance(given.value, kind), name  # noqa: S101  for the type: KEYS decided it
+    return given.value
+
+
+def _switch(values: Values, name: str, default: bool) -> bool:
+    found = _get(values, name, bool)
+    return default if found is None else found
+
+
+def _budget(values: Values) -> Decimal:
+    found = _get(values, "budget", Decimal)
+    return Settings.budget_usd if found is None else found
+
+
+def _seconds(value: Fraction | None) -> float | None:
+    return None if value is None else float(value)
+
+
+def _options(values: Values, ranks: Mapping[str, int]) -> Options:
+    return Options(
+        mode=_mode(values),
+        scale=_get(values, "video.scale", Fraction) or Fraction(2),
+        model=_get(values, "video.model", str) or Options.model,
+        codec=_get(values, "video.codec", str) or "auto",
+        container=_container(values, ranks),
+        crf=_crf(values),
+        start=_get(values, "start", Fraction) or Fraction(0),
+        duration=_get(values, "duration", Fraction),
+    )
+
+
+def _mode(values: Values) -> Literal["upscale"]:
+    given = values.get("video.mode")
+    if given is not None and given.value != "upscale":
+        raise UsageError(
+            f"{where('video.mode', given)} {given.text} needs interpolation (RIFE), which this version has not yet",
+            hint="use --mode upscale",
+        )
+    return "upscale"
+
+
+def _crf(values: Values) -> int | None:
+    given = values.get("video.crf")
+    if given is None or values["video.codec"].value != "ffv1":
+        return _get(values, "video.crf", int)
+    if given.origin.layer.startswith("preset "):
+        return None  # a preset's quality is meant for whatever codec has one
+    raise UsageError(
+        f"{where('video.crf', given)} {given.text} means nothing to ffv1, which is lossless",
+        hint="leave out --crf, or --codec",
+    )
+
+
+def _container(values: Values, ranks: Mapping[str, int]) -> str:
+    """Read the container off the output's name, when that has one."""
+    asked = _get(values, "video.container", str) or "auto"
+    name = values.get("name")
+    suffix = PurePosixPath(name.text if name else "").suffix.lower().removeprefix(".")
+    if name is None or suffix not in kinds.CONTAINERS:
+        return asked
+    if asked not in ("auto", suffix) and ranks["video.container"] >= ranks["name"]:
+        raise UsageError(f"{where('name', name)} {name.text} is not named as a .{asked}", hint="leave out one of them")
+    return suffix
+
+
+def _inputs(values: Values, ranks: Mapping[str, int], bucket: str | None) -> tuple[Location | None, Location | None]:
+    """Give the one video, or the folder to search: what was given in the higher layer, and in one layer the video."""
+    name = "video.input_dir" if "video.input_dir" in values else "batch.input_dir"
+    one, many = values.get("input"), values.get(name)
+    if one is not None and many is not None and one.origin.layer == many.origin.layer == "flag":
+        raise UsageError("--input and --input-dir exclude each other", hint="give one of them")
+    if one is not None and (many is None or ranks["input"] >= ranks[name]):
+        return _input(one, bucket), None
+    if many is not None:
+        return None, input_folder(many.text, bucket, where(name, many))
+    return None, Location(text=INPUT.rstrip("/"), bucket=bucket, key=INPUT) if bucket else Location(
+        text="input", folder=Path("input")
+    )
+
+
+def _input(given: Given, bucket: str | None) -> Location:
+    found = locate(given.text, bucket, where("input", given))
+    if found.folder is not None and not found.folder.is_file():
+        raise UsageError(
+            f"{where('input', given)} {given.text} is not a file", hint="a folder is given with --input-dir"
+        )
+    if found.bucket is not None and (not found.key or found.key.endswith("/")):
+        raise UsageError(
+            f"{where('input', given)} {given.text} is not an object", hint="a prefix is given with --input-dir"
+        )
+    return found
+
+
+def _output(values: Values, bucket: str | None, source: Location | None) -> Location:
+    given = values.get("output_dir")
+    if given is not None:
+        return output_folder(given.text, bucket, where("output_dir", given))
+    target = source.bucket or (bucket if source.url else None) if source else None
+    if target is not None:
+        return Location(text=OUTPUT.rstrip("/"), bucket=target, key=OUTPUT)
+    return Location(text="output", folder=Path("output"))
+
+
+def _alone_input(path: Path) -> tuple[Location, None]:
+    return Location(text=str(path), folder=path), None
+
+
+def _alone_output(folder: Path) -> Location:
+    return Location(text=str(folder), folder=folder)
+
+
+def _enhance_folder(state_dir: Path, folder: Path) -> Path:
+    """Checkpoints go to this machine's state folder: nobody expects a hidden folder beside the one file asked for."""
+    return state_dir / "enhance" / hashlib.sha256(str(folder).encode("utf-8", "surrogateescape")).hexdigest()[:16]
+
+
+def _market(values: Values, source: Location | None) -> str:
+    """Say why the market is the local one; raises UsageError where it is not."""
+    given, key = values["market"], values.get("vast.api_key")
+    what = "a folder here" if source is None or source.folder else "an HTTP URL" if source.url else "in a bucket"
+    if given.value == "local":
+        return f"set by {given.origin.place}"
+    if given.value == "auto" and (key is None or what == "a folder here"):
+        return f"auto: the input is {what}" if key else "auto: VAST_API_KEY is not set"
+    why = "" if given.value == "vast" or key is None else f" (VAST_API_KEY is set and the input is {what})"
+    raise UsageError(
+        f"{where('market', given)} {given.text}{why} means to rent on Vast.ai, which this version does not do yet",
+        hint="--market local works on this machine",
+    )
+
+
+def _rental(values: Values) -> Rental:
+    found: dict[str, object] = {}
+    for name, key in KEYS.items():
+        given = values.get(name)
+        if given is None or key.field is None or not key.field.startswith("rental."):
+            continue
+        field = key.field.removeprefix("rental.")
+        if isinstance(given.value, tuple):
+            before = found.get(field, ())
+            assert isinstance(before, tuple)  # noqa: S101  for the type: lists are read as tuples
+            found[field] = (*before, *(item for item in given.value if item not in before))
+        else:
+            found[field] = given.value == "bid" if field == "bid" else given.value
+    return TypeAdapter(Rental).validate_python(found)
+
+
+def _download(values: Values) -> Path | None:
+    given = values.get("vast.download")
+    if given is None:
+        return None
+    switch = kinds.SWITCHES.get(given.text.lower())
+    if switch is not None:
+        return Path("output") if switch else None
+    found = locate(given.text, None, where("vast.download", given)).folder
+    if found is None:
+        raise UsageError(f"{where('vast.download', given)} {shown(given.text)} is not a folder here")
+    return found
+
+
+def _in_bucket(*places: Location | None) -> bool:
+    return any(place is not None and place.bucket is not None for place in places)
+
+
+def _access(values: Values, *, needed: bool) -> Access | None:
+    """Put the account together; raises UsageError when a bucket is used and something is missing."""
+    key, secret = _get(values, "b2.key", Secret), _get(values, "b2.secret", Secret)
+    if key is None or secret is None:
+        if needed:
+            missing = " and ".join(name for name, value in (("B2_KEY", key), ("B2_SECRET", secret)) if value is None)
+            raise UsageError(f"the bucket cannot be reached: {missing} not set", hint="put it into .env")
+        return None
+    region, endpoint = values.get("b2.region"), _get(values, "b2.endpoint", str)
+    derived = region_of(endpoint)
+    if derived and region and region.origin.layer == AMAZON:
+        region = None  # Amazon's variable says nothing of Backblaze
+    named = str(region.value) if region else derived
+    if endpoint is None and values["b2.key"].origin.layer != AMAZON:
+        endpoint = _backblaze(named, needed=needed)
+    return Access(
+        endpoint=endpoint,
+        region=named or REGION,
+        key=key,
+        secret=secret,
+        token=_get(values, "b2.token", Secret),
+    )
+
+
+def _backblaze(region: str | None, *, needed: bool) -> str | None:
+    """Give the endpoint for B2's own variables, where none is named."""
+    if region is None and needed:
+        raise UsageError(
+            "the bucket cannot be reached: B2_ENDPOINT not set",
+            hint="b2.endpoint or B2_ENDPOINT: https://s3.<region>.backblazeb2.com",
+        )
+    return f"https://s3.{region}.backblazeb2.com" if region else None
+
+
+def _timing(values: Values, section: str) -> Timing:
+    found = {name: values[f"{section}.{name}"].value for name in TIMES}
+    return TypeAdapter(Timing).validate_python(found)
