@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-HEAVY = {"av", "numpy", "onnx", "onnxruntime", "onnxruntime_ep_openvino"}
+HEAVY = {"av", "botocore", "numpy", "onnx", "onnxruntime", "onnxruntime_ep_openvino"}
 HELP = ("-m", "uprez", "--help")
 
 
@@ -23,7 +23,7 @@ def imported(*arguments: str) -> set[str]:
 
 
 def test_help_imports_nothing_heavy() -> None:
-    """`uprez --help` imports none of ONNX Runtime, PyAV and NumPy."""
+    """`uprez --help` imports none of ONNX Runtime, PyAV, NumPy and botocore."""
     seen = imported(*HELP)
     assert "typer" in seen
     assert seen & HEAVY == set()

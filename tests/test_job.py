@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from uprez import job
 from uprez.job import Options, Source, job_id, scaled
 
-SOURCE = Source(url="file:///in/a.mp4", name="a.mp4", path="/in/a.mp4", size=9, identity="5" * 64)
+SOURCE = Source(url="file:///in/a.mp4", name="a.mp4", size=9, identity="5" * 64)
 WEIGHTS = "7" * 64
 
 
@@ -69,7 +69,7 @@ def test_every_option_is_part_of_the_id(option: str) -> None:
 def test_content_and_weights_are_part_of_the_id_and_places_are_not(monkeypatch: pytest.MonkeyPatch) -> None:
     """A moved or renamed file is the same job; other content, weights or pictures are another."""
     base = job_id(SOURCE, Options(), WEIGHTS)
-    assert job_id(replace(SOURCE, url="file:///b", name="b", path="/b"), Options(), WEIGHTS) == base
+    assert job_id(replace(SOURCE, url="file:///b", name="b"), Options(), WEIGHTS) == base
     assert job_id(replace(SOURCE, identity="6" * 64), Options(), WEIGHTS) != base
     assert job_id(SOURCE, Options(), "8" * 64) != base
     monkeypatch.setattr(job, "PIXELS_VERSION", job.PIXELS_VERSION + 1)

@@ -130,7 +130,7 @@ def test_old_part_is_published_though_short(sheet: Sheet, tmp_path: Path, monkey
 
 def test_status_beats_and_tells_what_is_done(sheet: Sheet, tmp_path: Path) -> None:
     """The beat rises by itself; task, frames, machine and ends are in the status as they were told."""
-    reporter = Reporter(sheet, Logbook(LEASE, StringIO()))
+    reporter = Reporter(lambda: sheet, Logbook(LEASE, StringIO()))
     reporter.machine("a CPU", "CPUExecutionProvider", ("gpu: none",))
     reporter.doing("working", "t-1")
     reporter.frames(7, 2.5)
@@ -152,7 +152,7 @@ def test_status_beats_and_tells_what_is_done(sheet: Sheet, tmp_path: Path) -> No
 
 def test_new_task_begins_without_frames(sheet: Sheet, tmp_path: Path) -> None:
     """Frames of the task before are not counted for the next."""
-    reporter = Reporter(sheet, Logbook(LEASE, StringIO()))
+    reporter = Reporter(lambda: sheet, Logbook(LEASE, StringIO()))
     reporter.frames(7, 2.5)
     reporter.doing("working", "t-2")
     reporter.close("done")
@@ -163,7 +163,7 @@ def test_new_task_begins_without_frames(sheet: Sheet, tmp_path: Path) -> None:
 
 def test_news_do_not_wait_for_the_beat(sheet: Sheet, tmp_path: Path) -> None:
     """What begins or ends is told at once, however slow the heart beats."""
-    reporter = Reporter(replace(sheet, status_s=60), Logbook(LEASE, StringIO()))
+    reporter = Reporter(lambda: replace(sheet, status_s=60), Logbook(LEASE, StringIO()))
     reporter.doing("working", "t-1")
     assert until(lambda: (found := read(tmp_path)) is not None and found.task == "t-1")
     reporter.done(Done(task="t-1", key="k"))
@@ -175,7 +175,7 @@ def test_last_line_is_published_when_the_worker_leaves(sheet: Sheet, tmp_path: P
     """Whatever was said before closing is in the parts, to the last line."""
     stream = StringIO()
     log = Logbook(LEASE, stream)
-    reporter = Reporter(sheet, log)
+    reporter = Reporter(lambda: sheet, log)
     log.say("one")
     log.say("the last line")
     reporter.close("done")
@@ -190,7 +190,7 @@ def test_store_that_fails_does_not_end_the_work(sheet: Sheet, tmp_path: Path) ->
     broken = replace(sheet, status_url=(store / "status.json").as_uri(), log_urls=((store / "log-0.txt").as_uri(),))
     stream = StringIO()
     log = Logbook(LEASE, stream)
-    reporter = Reporter(broken, log)
+    reporter = Reporter(lambda: broken, log)
     log.say("before")
     reporter.doing("working", "t-1")
     assert until(lambda: "[WARN] status not written" in stream.getvalue())
@@ -208,6 +208,6 @@ def test_store_that_never_works_still_lets_the_worker_leave(sheet: Sheet, tmp_pa
     """Closing ends although not a word could be published."""
     (tmp_path / "store").write_text("in the way")
     broken = replace(sheet, status_url=(tmp_path / "store" / "status.json").as_uri())
-    reporter = Reporter(broken, Logbook(LEASE, StringIO()))
+    reporter = Reporter(lambda: broken, Logbook(LEASE, StringIO()))
     reporter.close("done")
     assert (tmp_path / "store").read_text() == "in the way"

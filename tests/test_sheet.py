@@ -26,6 +26,7 @@ SHEET = Sheet(
             job="0" * 16,
             name="näme\n.mp4",
             source_url="file:///in/a.mp4",
+            source_size=1,
             put=Put(url="file:///o/k", key="k"),
             options=Options(scale=Fraction(3, 2), duration=Fraction(1, 3)),
             plan=REF,
@@ -46,8 +47,8 @@ def test_a_sheet_survives() -> None:
 
 def test_a_sheet_of_another_schema_is_refused() -> None:
     """A worker never guesses at orders of another version; both schemas are named."""
-    with pytest.raises(WorkerError, match="the sheet has schema 2, this worker reads 1"):
-        sheet.read(wire.dump(replace(SHEET, schema=2)))
+    with pytest.raises(WorkerError, match="the sheet has schema 3, this worker reads 2"):
+        sheet.read(wire.dump(replace(SHEET, schema=3)))
 
 
 def test_a_malformed_sheet_names_its_field() -> None:

@@ -23,6 +23,7 @@ TASK = Task(
     job="j",
     name="clip.mkv",
     source_url="file:///in/clip.mkv",
+    source_size=1,
     put=Put(url="file:///out/x", key="x"),
     options=Options(),
 )

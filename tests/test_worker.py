@@ -20,6 +20,7 @@ def test_a_defect_names_the_task_it_came_from(tmp_path: Path, monkeypatch: pytes
         job="0123456789abcdef",
         name="clip.mp4",
         source_url=(tmp_path / "clip.mp4").as_uri(),
+        source_size=1,
         put=Put(url=(tmp_path / "survey").as_uri(), key="jobs/0123456789abcdef/index/0000000a-1"),
         options=Options(),
     )

@@ -10,9 +10,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import shutil
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime
+from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from functools import partial
 from pathlib import Path
@@ -24,25 +25,38 @@ from uprez.errors import (
     EXIT_INTERRUPTED,
     EXIT_OK,
     BillingError,
+    InputError,
+    StoreError,
     UprezError,
 )
-from uprez.fleet import background, estimate, reaper, resume
-from uprez.fleet.intake import Intake, take_in
+from uprez.fleet import background, checks, download, estimate, reaper, resume, uploads
+from uprez.fleet.intake import Intake, estimated, take_in
 from uprez.fleet.interrupt import Interrupts
-from uprez.fleet.ledger import LeaseRow, Ledger, batch_lock, utc_now
+from uprez.fleet.ledger import LeaseRow, Ledger, UploadLog, batch_lock, utc_now
 from uprez.fleet.loop import Loop
-from uprez.fleet.outcome import job_result, lease_result
+from uprez.fleet.outcome import job_result, lease_result, skipped_result
 from uprez.fleet.work import Work
 from uprez.market.local import LocalMarket
 from uprez.models import MODELS, weights
 from uprez.report import results
 from uprez.report.console import Console
 from uprez.report.fetching import Fetching
-from uprez.report.results import JobResult, JobState, Results
+from uprez.report.notify import Notifier
+from uprez.report.results import JobResult, JobState, Made, Output, Results
 from uprez.sheet import Ref
 from uprez.store import keys, objects, urls
+from uprez.store.bucket import BucketStore
 from uprez.store.open import Home, exclusive, find_home, open_home, sweep
 
+LINK_S = 7 * 24 * 3600.0
+"""How long a download URL is valid: as long as S3 allows."""
+ROOM = 3
+ROOM_BYTES = 1 << 30
+"""The largest video's bytes are wanted so often on the disk, and these besides: source, segments, result."""
+QUIET = timedelta(hours=1)
+"""After so long without a new object nobody works on a job any more."""
+SKEW_S = 300.0
+"""By how many seconds this machine's clock may differ from the store's before it is said."""
 FAMILIES = ("openvino", "cpu")
 """Execution provider families that the local market accepts."""
 
@@ -54,6 +68,9 @@ class Batch:
     settings: Settings
     console: Console
     intake: Intake
+    notifier: Notifier
+    number: str = ""
+    """Names the run, once it has begun."""
     leases: list[LeaseRow] = field(default_factory=list)
     started_at: datetime = field(default_factory=utc_now)
     exit_code: int = EXIT_OK
@@ -61,21 +78,28 @@ class Batch:
 
 async def run(settings: Settings, console: Console) -> int:
     """Enhance every video the settings name; gives the exit code. Raises UprezError before anything was started."""
-    console.ok(f"Market: {settings.market}")
-    home = find_home(settings.output_dir, settings.state_prefix)
-    batch = Batch(settings=settings, console=console, intake=take_in(settings, console, home))
-    _estimate(batch, home)
-    if settings.dry_run or not (batch.intake.jobs or batch.intake.failed):
+    console.ok(f"Market: {settings.market}" + (f" ({settings.market_reason})" if settings.market_reason else ""))
+    notifier = Notifier(settings.webhook, console)
+    where = partial(find_home, settings.output_dir, settings.access)
+    # In a thread: thousands of inputs take a while, and Ctrl-C is heard meanwhile.
+    home = await background.start(partial(where, prefix=settings.state_prefix, state=settings.state_folder))
+    intake = await background.start(partial(take_in, settings, console, home))
+    batch = Batch(settings=settings, console=console, intake=intake, notifier=notifier)
+    _tell_skipped(batch, home)
+    _estimate(batch)
+    if settings.dry_run or not (batch.intake.jobs or batch.intake.failed or batch.intake.skipped):
         return _report(batch, None, "")
     with _opened(batch) as (home, ledger, number):
+        batch.number = number
         market = LocalMarket(settings.state_dir / "local")
         interrupts = Interrupts(console, BillingError.exit_code)
         try:
             with interrupts, console.live():
                 await _enhance(batch, home, ledger, market, number)
+                await background.start(partial(_bring, batch, home))
         except asyncio.CancelledError:
             batch.exit_code = EXIT_INTERRUPTED
-            console.warn(f"Stopped by {interrupts.name}; the same command goes on from here")
+            console.warn(f"Stopped by {interrupts.name or 'Ctrl-C'}; the same command goes on from here")
         except UprezError as error:
             batch.exit_code = error.exit_code
             console.error(error.message, error.hint)
@@ -84,20 +108,22 @@ async def run(settings: Settings, console: Console) -> int:
                     work.error, work.hint = error.message, error.hint
         batch.leases = ledger.leases(number)
         code = _report(batch, home, number)
-        if code == EXIT_OK:
-            _clear(batch, home)
+        _clear(batch, home, whole=code == EXIT_OK)
         ledger.end_batch(number, code)
+        await background.start(notifier.close)
         return code
 
 
 async def _enhance(batch: Batch, home: Home, ledger: Ledger, market: LocalMarket, number: str) -> None:
     """Clear up after earlier runs, take up what they left, and do the rest on leases."""
     settings, console = batch.settings, batch.console
-    await reaper.reap(market, ledger, _locks(settings), console)
+    for lease in await reaper.reap(market, ledger, _locks(settings), console):
+        await background.start(partial(_clear_lease, home, lease, whole=True))
+    await background.start(partial(uploads.reconcile, home, ledger, _locks(settings), console))
     sweep(home)
-    _restore(batch, home)
+    await background.start(partial(_restore, batch, home))
     if not any(work.state == "open" for work in batch.intake.works):
-        _place_twins(batch, home)
+        await background.start(partial(_place_twins, batch, home))
         return
     models = await background.start(partial(_models, batch))
     loop = Loop(
@@ -114,39 +140,79 @@ async def _enhance(batch: Batch, home: Home, ledger: Ledger, market: LocalMarket
         on_end=partial(_tell_end, batch, home),
     )
     await loop.run()
-    _place_twins(batch, home)
+    await background.start(partial(_place_twins, batch, home))
 
 
-def _estimate(batch: Batch, home: Home | None) -> None:
+def _tell_skipped(batch: Batch, home: Home | None) -> None:
+    for skipped in batch.intake.skipped:
+        batch.console.info(f"Skipping {skipped.job.source.name}: already done")
+        if batch.settings.overwrite and skipped.aside:
+            batch.console.warn(f"Another file holds its first name, so it is {skipped.output.path}")
+            batch.console.line("HINT", "to replace that file, add --no-skip-existing")
+        if home is not None:
+            _tell_output(batch, home, skipped.output)
+
+
+def _estimate(batch: Batch) -> None:
     """Say what is to be made, before anything is rented."""
-    for work in batch.intake.jobs:
-        if batch.settings.dry_run and home is not None and resume.is_done(home, work):
-            work.state = "skipped"
-            batch.console.info(f"{work.job.source.name}: already done")
-            continue
+    intake, sure = batch.intake, []
+    for work in intake.jobs:
         video, options = work.video, work.job.options
         figures = estimate.estimate(video, options)
+        sure.append(figures.frames or 0)
         frames = "an unknown number of" if figures.frames is None else f"~{figures.frames}"
         batch.console.info(
             f"{work.job.source.name}: {video.width}x{video.height} {video.codec}, {frames} frames"
             f" -> {figures.width}x{figures.height} by {options.model}"
         )
+    if intake.left:
+        what = "not looked into" if batch.settings.max_files is None else "left for another run (max_files)"
+        more = estimated(intake, sure)
+        batch.console.info(f"{len(intake.left)} more files are {what}" + (f": ~{more} frames" if more else ""))
+    if batch.settings.dry_run and len(intake.jobs) + len(intake.left) > 1:
+        total = sum(sure) + (estimated(intake, sure) or 0)
+        size = sum(source.size for source in (*(work.job.source for work in intake.jobs), *intake.left))
+        batch.console.info(f"In all: {len(intake.jobs) + len(intake.left)} files, {_bytes(size)}, ~{total} frames")
 
 
 @contextlib.contextmanager
 def _opened(batch: Batch) -> Iterator[tuple[Home, Ledger, str]]:
-    """Open and hold the output folder and the ledger for one run."""
+    """Open and hold the place for outputs and the ledger for one run."""
     settings = batch.settings
-    home = open_home(settings.output_dir, settings.state_prefix)
-    with exclusive(home):
+    home = open_home(settings.output_dir, settings.access, prefix=settings.state_prefix, state=settings.state_folder)
+    _warn_of_skew(batch, home)
+    _warn_of_room(batch, home)
+    with exclusive(home, _locks(settings)):
         ledger = Ledger(settings.state_dir / "ledger.sqlite")
         try:
             number = ledger.new_batch()
             with batch_lock(_locks(settings), number):
-                ledger.begin_batch(number, home.url, asdict(settings.options))
-                yield home, ledger, number
+                ledger.begin_batch(number, home.outputs.url, asdict(settings.options))
+                yield replace(home, uploads=UploadLog(ledger, number)), ledger, number
         finally:
             ledger.close()
+
+
+def _warn_of_skew(batch: Batch, home: Home) -> None:
+    """A store refuses what is signed by a clock that is far off; the URLs of workers follow the store's own."""
+    skew = home.state.skew_s if isinstance(home.state, BucketStore) else 0.0
+    if abs(skew) > SKEW_S:
+        way = "behind" if skew > 0 else "ahead of"
+        batch.console.warn(f"This machine's clock is {abs(skew) / 60:.0f} minutes {way} the store's: set it right")
+
+
+def _warn_of_room(batch: Batch, home: Home) -> None:
+    """A full disk fails a job after its work is done; how large a result will be is not known, so it is said only."""
+    largest = max((work.job.source.size for work in batch.intake.works), default=0)
+    for folder in {home.root or batch.settings.state_dir, batch.settings.state_dir}:
+        existing = next(path for path in (folder, *folder.parents) if path.exists())
+        free = shutil.disk_usage(existing).free
+        if free < ROOM * largest + ROOM_BYTES:
+            batch.console.warn(f"Only {_bytes(free)} are free in {existing}; the largest video has {_bytes(largest)}")
+
+
+def _bytes(size: int) -> str:
+    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB"
 
 
 def _locks(settings: Settings) -> Path:
@@ -154,8 +220,12 @@ def _locks(settings: Settings) -> Path:
 
 
 def _restore(batch: Batch, home: Home) -> None:
+    for skipped in batch.intake.skipped:
+        if skipped.untidy:
+            with contextlib.suppress(StoreError):  # it is done all the same, and `uprez clean` comes by
+                _clear_up(home, skipped.job.id)
+    resume.each(home, partial(_take_up, home), [work for work in batch.intake.works if work.known], most=4)
     for work in batch.intake.works:
-        resume.restore(home, work)
         if work.state == "skipped":
             batch.console.info(f"Skipping {work.job.source.name}: already done")
             _tell_result(batch, home, work)
@@ -168,17 +238,38 @@ def _restore(batch: Batch, home: Home) -> None:
             )
 
 
+def _clear_up(home: Home, job: str) -> None:
+    """Remove what led to a finished job's result, unless it may be another machine's, which makes it once more."""
+    written = (meta.modified for meta in home.state.listing(keys.job_prefix(job)))
+    if not home.remote or all(time and utc_now() - time > QUIET for time in written):
+        checks.clean(home, job)
+
+
+def _take_up(home: Home, work: Work) -> None:
+    """Bring one job to where an earlier run left it; what is wrong with it is its own matter, not the batch's."""
+    try:
+        resume.restore(home, work)
+    except StoreError:
+        raise
+    except UprezError as error:
+        work.fail(error.message, error.hint)
+
+
 def _place_twins(batch: Batch, home: Home) -> None:
     """Give the work that was asked for twice its other name."""
     for twin in batch.intake.twins:
-        resume.restore(home, twin)
         name = twin.job.source.name
-        first = next(work.job.source.name for work in batch.intake.works if work.job.id == twin.job.id)
+        first = next(work for work in batch.intake.works if work.job.id == twin.job.id)
+        if twin.again and first.state == "done" and first.result and first.made:
+            _place_anew(home, twin, first.result, first.made)
+        else:
+            _take_up(home, twin)
         if twin.state == "open":
-            twin.fail(f"it is the same video as {first}, which was not finished")
+            twin.fail(f"it is the same video as {first.job.source.name}, which was not finished")
+        if twin.state == "failed":
             batch.console.error(f"{name}: {twin.error}")
         else:
-            batch.console.info(f"{name} is the same video as {first}: placed, not computed again")
+            batch.console.info(f"{name} is the same video as {first.job.source.name}: placed, not computed again")
             _tell_result(batch, home, twin)
 
 
@@ -191,13 +282,49 @@ def _models(batch: Batch) -> dict[str, Ref]:
     return {model.name: Ref(url=path.absolute().as_uri(), sha256=urls.digest(path), size=path.stat().st_size)}
 
 
-def _clear(batch: Batch, home: Home) -> None:
-    """Remove the sheets, statuses and logs of a run that went well; those of another may tell why it did not."""
+def _clear(batch: Batch, home: Home, *, whole: bool) -> None:
+    """Remove what a run's leases left: of one that did not go well the logs stay, but no sheet and so no signed URL."""
     for lease in batch.leases:
-        objects.delete(home, objects.listing(home, keys.lease_prefix(lease.id)))
+        _clear_lease(home, lease.id, whole=whole)
+
+
+def _clear_lease(home: Home, lease: str, *, whole: bool) -> None:
+    with contextlib.suppress(StoreError):  # the results are there: what is left is for `uprez clean`
+        found = objects.listing(home, keys.lease_prefix(lease))
+        secret = {keys.sheet(lease), *(key for key in found if "/upload-" in key)}
+        objects.delete(home, found if whole else [key for key in found if key in secret])
+
+
+def _bring(batch: Batch, home: Home) -> None:
+    """Bring results here, when that was asked for; the machines are given back by now."""
+    folder = batch.settings.download
+    if folder is None or not home.remote:
+        return
+    results = (*(skipped.output for skipped in batch.intake.skipped), *(work.result for work in batch.intake.jobs))
+    for output in results:
+        if output is None:
+            continue
+        try:
+            path = download.bring(home, output, folder, Fetching(batch.console, "Download").tell)
+            batch.console.line("RESULT", f"Downloaded: {path}")
+        except StoreError as error:
+            batch.exit_code = EXIT_FAILED
+            batch.console.error(f"{output.path} was not downloaded: {error.message}", error.hint)
+
+
+def _place_anew(home: Home, twin: Work, made_anew: Output, made: Made) -> None:
+    """Replace what a job had under its other name by what was made a moment ago."""
+    try:
+        placed = checks.place_again(home, twin, made_anew)
+    except InputError as error:
+        twin.fail(error.message, error.hint)
+        return
+    checks.record(home, twin, (made_anew, placed), made)
+    twin.finish(placed, made)
 
 
 def _tell_end(batch: Batch, home: Home, work: Work) -> None:
+    batch.notifier.job(batch.number, job_result(work, dry_run=False))
     if work.state == "failed":
         batch.console.error(f"{work.job.source.name}: {work.error}", work.hint)
         return
@@ -209,17 +336,29 @@ def _tell_result(batch: Batch, home: Home, work: Work) -> None:
     for warning in work.warnings[work.told :]:
         batch.console.warn(f"{work.job.source.name}: {warning}")
     if work.result is not None:
-        output = work.result
-        batch.console.line(
-            "RESULT",
-            f"{home.root / output.path} ({output.width}x{output.height}, {output.frames} frames,"
-            f" {output.duration_s:.3f} s, {output.size / 1e6:.1f} MB)",
-        )
+        _tell_output(batch, home, work.result)
+
+
+def _tell_output(batch: Batch, home: Home, output: Output) -> None:
+    """Name a result, with the address to fetch it by when it is in a bucket; signed here, shown nowhere else."""
+    batch.console.line(
+        "RESULT",
+        f"{home.shown(output.path)} ({output.width}x{output.height}, {output.frames} frames,"
+        f" {output.duration_s:.3f} s, {output.size / 1e6:.1f} MB)",
+    )
+    if home.remote and not batch.settings.dry_run:
+        url = home.outputs.get_url(output.path, seconds=LINK_S)
+        batch.console.line("RESULT", f"Download URL (valid for 7 days): {url}")
 
 
 def _report(batch: Batch, home: Home | None, number: str) -> int:
     """Sum up, write results.json, and give the exit code."""
-    jobs = (*batch.intake.failed, *(job_result(work, dry_run=batch.settings.dry_run) for work in batch.intake.jobs))
+    skipped = (skipped_result(skipped) for skipped in batch.intake.skipped)
+    jobs = (
+        *batch.intake.failed,
+        *skipped,
+        *(job_result(work, dry_run=batch.settings.dry_run) for work in batch.intake.jobs),
+    )
     if batch.exit_code == EXIT_OK and any(job.state == "failed" for job in jobs):
         batch.exit_code = EXIT_FAILED
     leases = tuple(lease_result(row) for row in batch.leases)
@@ -230,22 +369,43 @@ def _report(batch: Batch, home: Home | None, number: str) -> int:
         ended_at=datetime.now(UTC),
         exit_code=batch.exit_code,
         dry_run=batch.settings.dry_run,
-        output_dir=str(batch.settings.output_dir.absolute()),
+        output_dir=_output_dir(batch.settings),
+        left=len(batch.intake.left),
         cost_usd=sum((lease.cost_usd for lease in leases), Decimal(0)),
         jobs=jobs,
         leases=leases,
     )
     if home is not None:
-        objects.write(home, keys.results(number), results.text(document))
-        batch.console.info(f"Results: {objects.path(home, keys.results(number))}")
+        _write_results(batch, home, number, results.text(document))
+        for job in jobs:
+            if job.state == "unfinished" or (job.state == "failed" and not job.job):
+                batch.notifier.job(number, job)
+        batch.notifier.batch(document, home.state_url(keys.results(number)))
     _summary(batch, jobs)
     batch.console.result(results.document(document))
     return batch.exit_code
 
 
+def _write_results(batch: Batch, home: Home, number: str, text: bytes) -> None:
+    """Write results.json; where that fails, whatever else is to be told at the end is told all the same."""
+    try:
+        home.state.write(keys.results(number), text)
+        batch.console.info(f"Results: {home.state_shown(keys.results(number))}")
+    except StoreError as error:
+        batch.console.error(error.message, error.hint)
+        batch.exit_code = batch.exit_code or EXIT_FAILED
+
+
+def _output_dir(settings: Settings) -> str:
+    folder = settings.output_dir.folder
+    return str(folder.absolute()) if folder else f"s3://{settings.output_dir.bucket}/{settings.output_dir.key}"
+
+
 def _summary(batch: Batch, jobs: Sequence[JobResult]) -> None:
     if batch.settings.dry_run:
-        batch.console.ok(f"Dry run: {sum(job.state == 'planned' for job in jobs)} files would be processed")
+        planned = sum(job.state == "planned" for job in jobs)
+        planned += len(batch.intake.left) if batch.settings.max_files is None else 0
+        batch.console.ok(f"Dry run: {planned} files would be processed")
         return
     states: list[JobState] = ["done", "skipped", "failed", "unfinished"]
     counts = ((state, sum(job.state == state for job in jobs)) for state in states)

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import TextIO
 
 from uprez import wire
-from uprez.errors import StoreError
+from uprez.errors import UprezError
 from uprez.sheet import Sheet
 from uprez.status import Done, Phase, Status
 from uprez.store import urls
@@ -55,21 +55,23 @@ class Logbook:
             times = 2 ** (self._part // PARTS_ALIKE)
             old = time.monotonic() - self._since >= PART_S * times
             due = old or len(self._lines) >= PART_LINES * times or last
-            if not due or not self._lines or self._part >= len(sheet.log_urls):
-                return
-            urls.put(sheet.log_urls[self._part], "".join(self._lines).encode())
+            lines = list(self._lines)
+        if not due or not lines or self._part >= len(sheet.log_urls):
+            return
+        urls.put(sheet.log_urls[self._part], "".join(lines).encode())  # not under the lock: who works must not wait
+        with self._lock:
             self._part += 1
-            self._lines.clear()
+            del self._lines[: len(lines)]
             self._since = time.monotonic()
 
 
 class Reporter:
-    """Publishes the status every `status_s`, and at once when something happens."""
+    """Publishes the status every `status_s`, and at once when something happens; `sheet` gives the sheet as it is."""
 
-    def __init__(self, sheet: Sheet, log: Logbook) -> None:
+    def __init__(self, sheet: Callable[[], Sheet], log: Logbook) -> None:
         self._sheet = sheet
         self._log = log
-        self._status = Status(lease=sheet.lease, beat=0, phase="booting")
+        self._status = Status(lease=sheet().lease, beat=0, phase="booting")
         self._lock = threading.Lock()
         self._wake = threading.Event()
         self._closing = False
@@ -92,6 +94,11 @@ class Reporter:
         with self._lock:
             self._status = replace(self._status, frames=frames, fps=fps)
 
+    def moved(self) -> None:
+        """Say that work goes on though no frame is finished; sent with the next beat."""
+        with self._lock:
+            self._status = replace(self._status, moved=self._status.moved + 1)
+
     def done(self, done: Done) -> None:
         """Say how a task ended."""
         with self._lock:
@@ -112,7 +119,7 @@ class Reporter:
 
     def _beat(self) -> None:
         while True:
-            self._wake.wait(self._sheet.status_s)
+            self._wake.wait(self._sheet().status_s)
             self._wake.clear()
             closing = self._closing
             self._send(last=closing)
@@ -120,15 +127,19 @@ class Reporter:
                 return
 
     def _send(self, *, last: bool) -> None:
+        sheet = self._sheet()  # as it is now: its URLs are signed anew while the lease is renewed
+        wanted = {task.id for task in sheet.tasks}
         with self._lock:
-            self._status = replace(self._status, beat=self._status.beat + 1)
+            # The controller takes a task off the sheet when it has seen its end: then it need not be told again.
+            kept = tuple(done for done in self._status.done if done.task in wanted) if wanted else self._status.done
+            self._status = replace(self._status, beat=self._status.beat + 1, done=kept)
             status = self._status
         # The controller notices a heart that stands still; here the work goes on and the next beat tries again.
-        self._try("status", lambda: urls.put(self._sheet.status_url, wire.dump(status)))
-        self._try("log", lambda: self._log.publish(self._sheet, last=last))
+        self._try("status", lambda: urls.put(sheet.status_url, wire.dump(status)))
+        self._try("log", lambda: self._log.publish(sheet, last=last))
 
     def _try(self, what: str, write: Callable[[], None]) -> None:
         try:
             write()
-        except StoreError as error:
+        except UprezError as error:
             self._log.say(f"[WARN] {what} not written: {error.message}")

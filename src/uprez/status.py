@@ -43,6 +43,8 @@ class Status:
     frames: int = 0
     """Frames of the current task that are finished."""
     fps: float = 0.0
+    moved: int = 0
+    """Rises while something goes on that makes no frames, such as fetching the source."""
     device: str = ""
     provider: str = ""
     ladder: tuple[str, ...] = ()

@@ -8,10 +8,13 @@ import time
 from pathlib import Path
 
 from uprez import sheet as sheets
-from uprez.errors import Stopped, StoreError, WorkerError
+from uprez.errors import DeniedError, Stopped, UprezError, WorkerError
 from uprez.market import deadman
 from uprez.sheet import Sheet, Task
 from uprez.store import urls
+
+DENIED_MOST = 2
+"""Refusals after which the sheet is given up: the first may be a passing fault of the store."""
 
 
 class Watch:
@@ -27,6 +30,7 @@ class Watch:
         self._deadline_file = deadline_file
         self._changed = threading.Condition()
         self._closing = False
+        self._denied = 0
         self._sheet = self._first_sheet()
         self._ends = time.monotonic() + self._sheet.length_s
         self._thread = threading.Thread(target=self._follow, name="watch", daemon=True)
@@ -36,6 +40,15 @@ class Watch:
     def sheet(self) -> Sheet:
         """The sheet as last read."""
         return self._sheet
+
+    @property
+    def shut_out(self) -> bool:
+        """Say whether the sheet's address was refused twice: the signature ran out, nobody renews it."""
+        return self._denied >= DENIED_MOST
+
+    def current(self, task: Task) -> Task:
+        """Give a task as the sheet has it now: its URLs are signed anew while the lease is renewed."""
+        return next((wanted for wanted in self._sheet.tasks if wanted.id == task.id), task)
 
     def close(self) -> None:
         """Stop following."""
@@ -49,7 +62,7 @@ class Watch:
         idle_since = time.monotonic()
         with self._changed:
             while True:
-                if self._sheet.stop or time.monotonic() >= self._ends:
+                if self._sheet.stop or self.shut_out or time.monotonic() >= self._ends:
                     return None
                 task = next((task for task in self._sheet.tasks if task.id not in done), None)
                 idle = time.monotonic() - idle_since
@@ -66,6 +79,8 @@ class Watch:
         sheet = self._sheet
         if sheet.stop:
             raise Stopped("the controller said stop")
+        if self.shut_out:
+            raise Stopped("the sheet may no longer be read")
         if all(task.id != wanted.id for wanted in sheet.tasks):
             raise Stopped("the controller no longer wants this task")
         over_s = time.monotonic() - self._ends
@@ -75,7 +90,7 @@ class Watch:
     def _first_sheet(self) -> Sheet:
         fetched = urls.get(self._url)
         if fetched is None:
-            raise WorkerError(f"no sheet at {self._url}")
+            raise WorkerError("there is no sheet at the address given at boot")
         self._etag = fetched.etag
         return sheets.read(fetched.data)
 
@@ -88,10 +103,14 @@ class Watch:
     def _read(self) -> None:
         try:
             fetched = urls.get(self._url, etag=self._etag)
+            self._denied = 0
             if fetched is None:
                 return
             new = sheets.read(fetched.data)
-        except (StoreError, WorkerError):
+        except DeniedError:
+            self._denied += 1
+            return
+        except UprezError:
             return  # the lease runs on; if the sheet stays unreadable it ends by itself
         with self._changed:
             self._etag, self._url = fetched.etag, new.next_sheet_url

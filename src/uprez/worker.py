@@ -11,19 +11,30 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from fractions import Fraction
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TypeVar
 
 from uprez import wire
 from uprez.enhance import pipeline
 from uprez.enhance.upscale import Upscaler, open_upscaler
-from uprez.errors import EncodeError, InputError, ModelError, PlanError, Stopped, StoreError, UprezError, VerifyError
+from uprez.errors import (
+    BusyError,
+    DeniedError,
+    EncodeError,
+    InputError,
+    ModelError,
+    PlanError,
+    Stopped,
+    StoreError,
+    UprezError,
+    VerifyError,
+)
 from uprez.job import Index, Plan, Preflight, Survey, Video, scaled
 from uprez.logbook import Logbook, Reporter
 from uprez.media import decode, encode, mux, probe, timeline, verify
 from uprez.media.encode import Picture
 from uprez.models import MODELS
-from uprez.sheet import Ref, Task
+from uprez.sheet import PUT_BYTES, Ref, Task, Upload
 from uprez.status import Done, Fault
 from uprez.store import urls
 from uprez.watch import Watch
@@ -32,6 +43,8 @@ MARKER = "VASTAI_PIPELINE_COMPLETED_SUCCESSFULLY"
 """The last line of a log when all went well; people and old scripts look for it, the controller does not."""
 
 PROGRESS_S = 5.0
+PUBLISH_PAUSES_S = (5.0, 15.0, 60.0, 120.0, 120.0)
+"""Between tries to publish what was made, when the store does not take it: it was work, and it lies here safely."""
 T = TypeVar("T")
 
 
@@ -39,7 +52,7 @@ def run(boot_url: str, *, folder: Path, deadline_file: Path | None) -> int:
     """Serve one lease from its first sheet to its end; gives the exit code 0 unless a task failed."""
     watch = Watch(boot_url, deadline_file=deadline_file)
     log = Logbook(watch.sheet.lease)
-    reporter = Reporter(watch.sheet, log)
+    reporter = Reporter(lambda: watch.sheet, log)
     log.say(f"Worker ready: lease {watch.sheet.lease}, {watch.sheet.length_s:.0f} s long")
     worker = _Worker(watch, log, reporter, Path(tempfile.mkdtemp(prefix="scratch-", dir=folder)))
     reason = "defect"
@@ -92,7 +105,7 @@ class _Worker:
         try:
             with self._part(task) as part:
                 frames = self._steps(task)(task, part)
-                urls.put(task.put.url, part)
+                self._publish(task, part)
                 done = Done(
                     task=task.id,
                     key=task.put.key,
@@ -108,8 +121,9 @@ class _Worker:
             done = Done(task=task.id, key=task.put.key, fault="stopped", error=stop.message)
         except UprezError as error:
             self.failed += 1
-            self.log.say(f"ERROR: Pipeline failed for {_title(task)}: {error.message}")
-            done = Done(task=task.id, key=task.put.key, fault=_fault(error), error=error.message, hint=error.hint)
+            text = error.message.replace(str(self._source_path(task)), task.name)
+            self.log.say(f"ERROR: Pipeline failed for {_title(task)}: {text}")
+            done = Done(task=task.id, key=task.put.key, fault=_fault(error), error=text, hint=error.hint)
         except OSError as error:
             self.failed += 1
             text = f"{error.strerror or error} ({error.filename or self._scratch})"
@@ -122,13 +136,71 @@ class _Worker:
             raise
         self.reporter.done(done)
 
+    def _publish(self, task: Task, part: Path) -> None:
+        """Write what was made; again, should the store be busy, for as long as anybody wants it."""
+        for pause_s in PUBLISH_PAUSES_S:
+            try:
+                self._put(task, part)
+            except (BusyError, DeniedError) as error:  # denied: a signature that has run out is renewed in the sheet
+                self.log.say(f"[WARN] {_title(task)} was not taken, trying again: {error.message}")
+                self._rest(task, pause_s)
+            else:
+                return
+        self._put(task, part)
+
+    def _rest(self, task: Task, seconds: float) -> None:
+        """Wait, unless the task is no longer wanted; raises Stopped."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            self.watch.check(task, left_s=None)
+            self.reporter.moved()
+            time.sleep(min(1.0, seconds))
+
+    def _put(self, task: Task, part: Path) -> None:
+        """Write what was made, by the URLs that the sheet has now."""
+        put = self.watch.current(task).put
+        if put.upload_url is None:
+            if not put.url.startswith("file:") and part.stat().st_size > PUT_BYTES:
+                raise StoreError(f"{put.key} has {part.stat().st_size} bytes: one PUT takes {PUT_BYTES}")
+            urls.put(put.url, part)
+            return
+        fetched = urls.get(put.upload_url)
+        if fetched is None:
+            raise StoreError(f"{put.key}: the description of its upload is missing")
+        urls.put_parts(wire.load(Upload, fetched.data, where="the upload's description"), part)
+
+    def _source(self, task: Task) -> str:
+        """Give the URL of a local file that holds the input: one from afar is brought here once for all its tasks."""
+        if task.source_url.startswith("file:"):
+            return task.source_url
+        path = self._source_path(task)
+        if not path.exists():
+            for old in self._scratch.glob("source-*"):
+                old.unlink()  # jobs come one after the other: the disk needs to hold one
+            self.log.say(f"Fetching {task.name} ({task.source_size / 1e6:.1f} MB)")
+            beside = path.with_name(f"new-{path.name}")
+            url = self.watch.current(task).source_url
+            urls.fetch_source(
+                url, beside, size=task.source_size, etag=task.source_etag, moved=lambda _: self._keep_on(task)
+            )
+            beside.replace(path)
+        return path.as_uri()
+
+    def _keep_on(self, task: Task) -> None:
+        """Go on with what takes long and makes no frames, as long as it is wanted; raises Stopped."""
+        self.reporter.moved()
+        self.watch.check(task, left_s=None)
+
+    def _source_path(self, task: Task) -> Path:
+        return self._scratch / f"source-{task.job}{PurePosixPath(task.name).suffix.lower()}"
+
     def _steps(self, task: Task) -> Callable[[Task, Path], int]:
         return {"index": self._index, "enhance": self._enhance, "assemble": self._assemble}[task.kind]
 
     def _index(self, task: Task, part: Path) -> int:
         """Read every packet, and find out by trying what this machine can do with them."""
         self.log.say(f"Reading the index of {task.name}")
-        index = probe.index(task.source_url)
+        index = probe.index(self._source(task))
         first, count = timeline.select(index, task.options.start, task.options.duration)
         self.log.say(f"{len(index.pts)} frames, {count} to process; trying model and encoder")
         survey = Survey(index=index, preflight=self._preflight(task, index, first))
@@ -142,7 +214,7 @@ class _Worker:
         width, height = scaled(video.width, options.scale), scaled(video.height, options.scale)
         families = self.watch.sheet.families
         upscaler = self._open(task.options.model, video, width, height, families, task.threads)
-        (frame,) = decode.frames(task.source_url, index, first, 1, threads=task.threads)
+        (frame,) = decode.frames(self._source(task), index, first, 1, threads=task.threads)
         upscaler(frame)  # warm-up
         began = time.monotonic()
         upscaler(frame)
@@ -170,12 +242,12 @@ class _Worker:
         self.log.say(f"Enhancing {task.name}, {title}: {segment.count} frames")
         upscaler = self._follow(plan, index.video)
         source = decode.frames(
-            task.source_url, index, plan.first + segment.first, segment.count, threads=ready.encoding.threads
+            self._source(task), index, plan.first + segment.first, segment.count, threads=ready.encoding.threads
         )
         progress = _Progress(self, task, segment.count, title)
         with encode.Encoder(part, ready.encoding, _picture(index.video, plan.width, plan.height)) as encoder:
             frames = pipeline.run(source, upscaler, encoder.write, on_frame=progress.frame)
-        verify.segment(part, plan=plan, segment=segment)
+        verify.segment(part.resolve().as_uri(), plan=plan, segment=segment)
         self.log.say(f"Finished {title}: {frames} frames at {progress.fps(frames):.2f} fps")
         return frames
 
@@ -195,24 +267,26 @@ class _Worker:
         """Join the segments that count, with the source's sound."""
         plan, survey = self._plan(task)
         self.log.say(f"Assembling {task.name} from {len(task.inputs)} segments")
-        segments = [self._fetched(ref, number) for number, ref in enumerate(task.inputs)]
+        segments = [self._fetched(task, number) for number in range(len(task.inputs))]
         self.watch.check(task, left_s=None)
-        mux.assemble(part, plan=plan, index=survey.index, segments=segments, source_url=task.source_url)
+        mux.assemble(part, plan=plan, index=survey.index, segments=segments, source_url=self._source(task))
         for segment in segments:
             segment.unlink()
         return plan.count
 
     def _plan(self, task: Task) -> tuple[Plan, Survey]:
+        task = self.watch.current(task)
         plan = self._document(Plan, _given(task.plan, "plan"))
         return plan, self._document(Survey, _given(task.survey, "survey"))
 
     def _document(self, kind: type[T], ref: Ref) -> T:
         with self._part_of(f"{ref.sha256}.json") as path:
             urls.fetch(ref.url, path, sha256=ref.sha256)
-            return wire.load(kind, path.read_bytes(), where=ref.url)
+            return wire.load(kind, path.read_bytes(), where=f"the {kind.__name__.lower()} of this task")
 
-    def _fetched(self, ref: Ref, number: int) -> Path:
+    def _fetched(self, task: Task, number: int) -> Path:
         path = self._scratch / f"input-{number}.mkv"
+        ref = self.watch.current(task).inputs[number]
         urls.fetch(ref.url, path, sha256=ref.sha256)
         return path
 

@@ -9,7 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from cloud import cloud, versioned
 from house import House, MakeClip, write_clip
+
+__all__ = ["cloud", "versioned"]  # fixtures: pytest finds them by name
 
 
 @pytest.fixture

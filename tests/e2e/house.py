@@ -16,7 +16,14 @@ from typing import Any, Protocol
 import av
 import numpy as np
 
+from uprez.config.settings import Location
+
 REPO = Path(__file__).resolve().parents[2]
+
+
+def located(path: Path) -> Location:
+    """Name a path as the settings do."""
+    return Location(text=str(path), folder=path)
 
 
 class MakeClip(Protocol):
@@ -63,10 +70,10 @@ class House:
         """The environment of a command: state and cache in this folder."""
         return {**os.environ, "UPREZ_STATE_DIR": str(self.top / "state"), "UPREZ_CACHE_DIR": str(self.top / "cache")}
 
-    def start(self, *arguments: str) -> subprocess.Popen[str]:
+    def start(self, *arguments: str, program: tuple[str, ...] = ("-m", "uprez")) -> subprocess.Popen[str]:
         """Start the command, its lines readable as they come."""
         process = subprocess.Popen(
-            [sys.executable, "-m", "uprez", *arguments],
+            [sys.executable, *program, *arguments],
             cwd=self.top,
             env=self.environment(),
             stdin=subprocess.DEVNULL,
@@ -77,9 +84,9 @@ class House:
         self.running.append(process)
         return process
 
-    def uprez(self, *arguments: str) -> Ended:
+    def uprez(self, *arguments: str, program: tuple[str, ...] = ("-m", "uprez")) -> Ended:
         """Run the command to its end."""
-        process = self.start(*arguments)
+        process = self.start(*arguments, program=program)
         out, err = process.communicate(timeout=100)
         return Ended(code=process.returncode, out=out, err=err)
 
@@ -97,7 +104,7 @@ class House:
         """List what still runs below this folder: dead-men and workers have it as their current folder."""
         return [pid for pid in _pids() if self.top in _folder(pid).parents]
 
-    def wait_for(self, look: Callable[[], Any]) -> Any:  # noqa: ANN401  whatever was looked for
+    def wait_for(self, look: Callable[[], Any]) -> Any:
         """Look until there is something; fails after a minute."""
         return wait_for(look)
 
@@ -106,7 +113,7 @@ class House:
         return wait_for(lambda: next((pid for pid in self.processes() if b"work" in _command(pid)), None))
 
 
-def wait_for(look: Callable[[], Any], seconds: float = 60.0) -> Any:  # noqa: ANN401  whatever was looked for
+def wait_for(look: Callable[[], Any], seconds: float = 60.0) -> Any:
     """Look until there is something; fails after `seconds`."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:

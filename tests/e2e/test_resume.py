@@ -164,7 +164,7 @@ def test_an_input_that_changes_while_it_is_processed_fails(
     """Pictures of two files must not be mixed: the job fails with the next step, nothing is published."""
     checked = checks.segment
 
-    def change(*arguments: Any) -> Any:  # noqa: ANN401  whatever the real one takes and gives
+    def change(*arguments: Any) -> Any:
         source, beside = house.inputs / "clip.mp4", house.top / f"new-{threading.get_ident()}"
         beside.write_bytes(source.read_bytes() + b"\0" * 8)
         beside.replace(source)

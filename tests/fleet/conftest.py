@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from house import located
 from uprez.config.settings import Timing
 from uprez.fleet import plan as plans
 from uprez.fleet.ledger import Ledger
@@ -63,7 +64,7 @@ def work_of(survey: Survey) -> Callable[[str, int], Work]:
     """Make an open job of a given id; with a plan of so many segments, or without one when that is 0."""
 
     def make(name: str, segments: int) -> Work:
-        source = Source(url=f"file:///in/{name}.mkv", name=f"{name}.mkv", path="", size=1000, identity=name)
+        source = Source(url=f"file:///in/{name}.mkv", name=f"{name}.mkv", size=1000, identity=name)
         options = Options(model="identity", scale=Fraction(1))
         job = Job(id=name, source=source, options=options, model_sha256="")
         work = Work(job=job, video=VIDEO, output=f"{name}.x1.mkv")
@@ -97,7 +98,7 @@ def _pin(key: str) -> Pin:
 @pytest.fixture
 def home(tmp_path: Path) -> Home:
     """Give an empty output folder."""
-    return open_home(tmp_path / "out")
+    return open_home(located(tmp_path / "out"), None)
 
 
 @pytest.fixture

@@ -91,7 +91,7 @@ def market() -> Market:
 @pytest.fixture
 def acquire(market: Market, ledger: Ledger, home: Home, console: Console, timing: Timing) -> Callable[[], leases.Lease]:
     """Rent a machine."""
-    ledger.begin_batch(BATCH, home.url, {})
+    ledger.begin_batch(BATCH, home.outputs.url, {})
     return lambda: asyncio.run(leases.acquire(market, ledger, home, console, batch=BATCH, sheet=SHEET, timing=timing))
 
 
@@ -216,7 +216,7 @@ def test_task_names_every_object_it_needs(
     work_of: Callable[[str, int], Work], home: Home, ledger: Ledger, timing: Timing
 ) -> None:
     """An attempt has a key of its own; plan, survey and the segments that count come by URL and hash, in order."""
-    ledger.begin_batch(BATCH, home.url, {})
+    ledger.begin_batch(BATCH, home.outputs.url, {})
     row = ledger.intend(batch=BATCH, market="paper", machine="m", usd_per_hour=Decimal(1), life_s=9)
     lease = leases.Lease(row=row, instance="i", monitor=Monitor(lease=row.id, timing=timing), sheet=SHEET)
     bare, planned = work_of("0123456789abcdef", 0), work_of("fedcba9876543210", 3)

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import pytest
 
+from house import located
 from uprez.config.settings import Settings, Timing
 from uprez.fleet.lease import Lease
 from uprez.fleet.ledger import Ledger
@@ -54,9 +55,10 @@ class SlowMarket(LocalMarket):
 def loop_of(home: Home, ledger: Ledger, market: SlowMarket, console: Console, timing: Timing) -> Loop:
     """Make a loop without jobs."""
     folder = home.root
-    settings: dict[str, Any] = dict.fromkeys(("input_dir", "input", "name", "state_prefix", "segment_frames"))
-    settings |= {"output_dir": folder, "state_dir": folder, "cache_dir": folder, "options": Options()}
-    settings |= {"exact": False, "dry_run": False, "market": "local", "local": timing}
+    settings: dict[str, Any] = dict.fromkeys(("input_dir", "input", "name", "segment_frames"))
+    assert folder is not None
+    settings |= {"output_dir": located(folder), "state_dir": folder, "cache_dir": folder, "options": Options()}
+    settings |= {"exact": False, "dry_run": False, "market": "local", "local": timing, "bucket_timing": timing}
     return Loop(
         home=home,
         market=market,
@@ -77,7 +79,7 @@ def test_interruption_does_not_stop_a_give_back_that_began(
     home: Home, ledger: Ledger, console: Console, timing: Timing, tmp_path: Path, slow: Slow
 ) -> None:
     """A first Ctrl-C while a machine is given back anyway is heard only after the machine is seen gone."""
-    ledger.begin_batch("b0000001", home.url, {})
+    ledger.begin_batch("b0000001", home.outputs.url, {})
     row = ledger.intend(batch="b0000001", market="local", machine="m", usd_per_hour=Decimal(0), life_s=9)
     ledger.held(row.id, "i-1")
 

@@ -13,7 +13,7 @@ from uprez import wire
 from uprez.config.settings import Timing
 from uprez.fleet.monitor import Monitor
 from uprez.status import Status
-from uprez.store import keys, objects
+from uprez.store import keys
 from uprez.store.open import Home
 
 LEASE, OTHER = "0a1b2c3d", "ffffffff"
@@ -41,7 +41,7 @@ def monitor(timing: Timing) -> Monitor:
 def tell(home: Home, **fields: object) -> None:
     """Write a status as the worker does."""
     status = Status(**{"lease": LEASE, "beat": 1, "phase": "idle", **fields})  # type: ignore[arg-type]
-    objects.write(home, keys.status(LEASE), wire.dump(status))
+    home.state.write(keys.status(LEASE), wire.dump(status))
 
 
 def line(number: int, lease: str = LEASE) -> str:
@@ -157,7 +157,7 @@ def test_unusable_status_is_silence(monitor: Monitor, home: Home, wait: Wait, da
     tell(home, beat=1)
     monitor.look(home)
     wait(21)
-    objects.write(home, keys.status(LEASE), data)
+    home.state.write(keys.status(LEASE), data)
     monitor.look(home)
     assert monitor.status is not None
     assert monitor.status.beat == 1

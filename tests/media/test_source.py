@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from uprez.errors import InputError
+from uprez.errors import InputError, StoreError
 from uprez.media import probe
-from uprez.media.source import local_path
+from uprez.media.source import opened, shown
 
 MakeClip = Callable[..., Path]
 
@@ -72,9 +72,16 @@ def test_odd_names_are_opened(make_clip: MakeClip, name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["http://localhost/a.mp4", "concat:a.mp4|b.mp4", "/clips/a.mp4", "file://elsewhere/a.mp4"]
+    "url",
+    ["file://elsewhere/a.mp4", "ftp://127.0.0.1/a.mp4", "concat:a.mp4|b.mp4", "data:video/mp4;base64,AAAA", "/a.mp4"],
 )
-def test_only_file_urls_are_opened(url: str) -> None:
-    """Any URL but file:// on this machine is refused before FFmpeg sees it."""
-    with pytest.raises(InputError, match="only file://"):
-        local_path(url)
+def test_only_this_machines_files_and_http_are_opened(url: str) -> None:
+    """Any other URL is refused before FFmpeg sees it."""
+    with pytest.raises((StoreError, InputError)), opened(url):
+        pass
+
+
+def test_a_url_is_shown_without_what_is_secret_in_it() -> None:
+    """A file is named by its path, a web address without user, password and query."""
+    assert shown("file:///in/a%20b.mp4") == "/in/a b.mp4"
+    assert shown("https://me:word@host/a.mp4?X-Amz-Signature=abc") == "https://host/a.mp4"

@@ -47,8 +47,10 @@ def test_good_segments_and_results_pass(
     source = make_clip(audio=("aac", "aac"))
     index, plan, segments = made = make_segments(source, codec=codec)
     for path, part in zip(segments, plan.segments, strict=True):
-        verify.segment(path, plan=plan, segment=part)
-    facts = verify.result(_assembled(tmp_path, source, made), plan=plan, index=index, source_url=source.as_uri())
+        verify.segment(path.as_uri(), plan=plan, segment=part)
+    facts = verify.result(
+        _assembled(tmp_path, source, made).as_uri(), plan=plan, index=index, source_url=source.as_uri()
+    )
     assert facts == verify.Facts(frames=30, duration=Fraction(6, 5), audio=2)
 
 
@@ -60,7 +62,9 @@ def test_results_of_every_container_pass(
     """Late pictures and transport streams (whose AAC has other headers) pass whole and cut."""
     source = make_clip(name=name, audio=("aac",), start=Fraction(1, 5))
     index, plan, _ = made = make_segments(source, start=start)
-    facts = verify.result(_assembled(tmp_path, source, made), plan=plan, index=index, source_url=source.as_uri())
+    facts = verify.result(
+        _assembled(tmp_path, source, made).as_uri(), plan=plan, index=index, source_url=source.as_uri()
+    )
     assert facts.audio == 1
 
 
@@ -77,7 +81,7 @@ def test_a_segment_that_lacks_a_frame_fails(
 
     short = _remuxed(segments[0], tmp_path / "short.mkv", all_but_the_last)
     with pytest.raises(VerifyError, match="11 packets, the plan says 12"):
-        verify.segment(short, plan=plan, segment=plan.segments[0])
+        verify.segment(short.as_uri(), plan=plan, segment=plan.segments[0])
 
 
 def test_a_segment_that_does_not_begin_with_a_keyframe_fails(
@@ -88,7 +92,7 @@ def test_a_segment_that_does_not_begin_with_a_keyframe_fails(
     headless = _remuxed(segments[0], tmp_path / "headless.mkv", lambda packet: None if packet.is_keyframe else packet)
     part = replace(plan.segments[0], count=11)
     with pytest.raises(VerifyError, match="does not begin with a keyframe"):
-        verify.segment(headless, plan=plan, segment=part)
+        verify.segment(headless.as_uri(), plan=plan, segment=part)
 
 
 @pytest.mark.parametrize(
@@ -106,7 +110,7 @@ def test_a_segment_of_another_plan_fails(
     """Another size, codec or setting is found before anything is joined."""
     _, plan, segments = make_segments(make_clip())
     with pytest.raises(VerifyError, match=reason):
-        verify.segment(segments[0], plan=_changed(plan, change), segment=plan.segments[0])
+        verify.segment(segments[0].as_uri(), plan=_changed(plan, change), segment=plan.segments[0])
 
 
 def _changed(record: object, change: dict[str, object]) -> Plan:
@@ -127,7 +131,7 @@ def test_a_damaged_or_foreign_file_fails(
         path = tmp_path / name
         path.write_bytes(content)
         with pytest.raises(VerifyError):
-            verify.segment(path, plan=plan, segment=plan.segments[0])
+            verify.segment(path.as_uri(), plan=plan, segment=plan.segments[0])
 
 
 def test_a_segment_whose_pictures_are_damaged_fails(make_clip: MakeClip, make_segments: Callable[..., Made]) -> None:
@@ -139,7 +143,7 @@ def test_a_segment_whose_pictures_are_damaged_fails(make_clip: MakeClip, make_se
     at = data.index(largest) + len(largest) // 2
     segments[0].write_bytes(data[:at] + b"\xff" * 64 + data[at + 64 :])
     with pytest.raises(VerifyError, match=r"a frame of it is damaged|frames, the plan says|cannot be read"):
-        verify.segment(segments[0], plan=plan, segment=plan.segments[0])
+        verify.segment(segments[0].as_uri(), plan=plan, segment=plan.segments[0])
 
 
 def _sound_changed(packet: av.Packet) -> av.Packet:
@@ -185,7 +189,7 @@ def test_a_result_with_the_smallest_damage_fails(
     index, plan, _ = made = make_segments(source)
     damaged = _remuxed(_assembled(tmp_path, source, made), tmp_path / "damaged.mp4", change)
     with pytest.raises(VerifyError, match=reason):
-        verify.result(damaged, plan=plan, index=index, source_url=source.as_uri())
+        verify.result(damaged.as_uri(), plan=plan, index=index, source_url=source.as_uri())
 
 
 def test_a_result_that_begins_late_fails(
@@ -201,7 +205,7 @@ def test_a_result_that_begins_late_fails(
 
     late = _remuxed(_assembled(tmp_path, source, made), tmp_path / "late.mkv", later)
     with pytest.raises(VerifyError, match="begins at"):
-        verify.result(late, plan=plan, index=index, source_url=source.as_uri())
+        verify.result(late.as_uri(), plan=plan, index=index, source_url=source.as_uri())
 
 
 @pytest.mark.parametrize("codec", ["h264", "hevc"])
@@ -211,4 +215,4 @@ def test_full_range_segments_are_right(make_clip: MakeClip, make_segments: Calla
     index, plan, paths = make_segments(clip, codec=codec)
     assert index.video.colour.full_range
     for path, part in zip(paths, plan.segments, strict=True):
-        verify.segment(path, plan=plan, segment=part)
+        verify.segment(path.as_uri(), plan=plan, segment=part)

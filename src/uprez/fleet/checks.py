@@ -9,16 +9,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 
 from uprez import wire
-from uprez.errors import InputError, UprezError, VerifyError
+from uprez.errors import InputError, StoreError, VerifyError
 from uprez.fleet import plan as plans
 from uprez.fleet.work import Work
 from uprez.job import Pin, Plan, Survey, Video
 from uprez.media import verify
 from uprez.report.results import Made, Manifest, Output, Pending
-from uprez.store import find, keys, objects
+from uprez.store import find, keys, objects, urls
+from uprez.store.base import Store
 from uprez.store.open import Home
 
 TOLERANCE = 0.02
@@ -45,36 +46,43 @@ class Published:
 
 def survey(home: Home, work: Work, key: str, segment_frames: int | None) -> Surveyed:
     """Check a worker's survey against the quick probe, pin it, and make the job's plan from it."""
-    pin = objects.pin(home, key)
-    found = wire.load(Survey, objects.path(home, key).read_bytes(), where=key)
+    with objects.checked(home, key) as (pin, url):
+        fetched = urls.get(url)
+    if fetched is None:
+        raise StoreError(f"{key} is gone")
+    found = wire.load(Survey, fetched.data, where=key)
     _plausible(found, work.video)
+    home.state.write(keys.index_pin(work.job.id), wire.dump(pin))
     number = 1 + max(plan_numbers(home, work), default=0)
     made = plans.make(work.job.id, number, work.job.options, found, segment_frames=segment_frames)
-    objects.write(home, keys.index_pin(work.job.id), wire.dump(pin))
+    while not home.state.create(keys.plan(work.job.id, number), wire.dump(made)):
+        number += 1  # another run on this bucket has just made that one
+        made = replace(made, number=number)
     plan_key = keys.plan(work.job.id, number)
-    objects.create(home, plan_key, wire.dump(made))
     return Surveyed(survey=found, survey_pin=pin, plan=made, plan_pin=objects.pin(home, plan_key))
 
 
 def segment(home: Home, work: Work, number: int, key: str) -> Pin:
     """Check one segment in full and pin it: from here on it counts."""
     plan = _plan(work)
-    pin = objects.pin(home, key)
-    verify.segment(objects.path(home, key), plan=plan, segment=plan.segments[number])
-    objects.write(home, keys.segment_pin(work.job.id, work.plan_id, number), wire.dump(pin))
+    _check_source(work)
+    with objects.checked(home, key) as (pin, url):
+        verify.segment(url, plan=plan, segment=plan.segments[number])
+    home.state.write(keys.segment_pin(work.job.id, work.plan_id, number), wire.dump(pin))
     return pin
 
 
 def result(home: Home, work: Work, key: str) -> Published:
     """Check an assembled result, give it its name, record the job as done, and remove what led to it."""
     plan, index = _plan(work), _survey(work).index
-    pin = objects.pin(home, key)
-    facts = verify.result(objects.path(home, key), plan=plan, index=index, source_url=work.job.source.url)
-    if not find.unchanged(work.job.source):
-        raise InputError(f"{work.job.source.name} changed while it was processed", hint="run the command again")
+    source_url = find.readable(work.job.source, work.store, seconds=objects.READ_S)
+    _check_source(work)
+    with objects.checked(home, key) as (pin, url):
+        facts = verify.result(url, plan=plan, index=index, source_url=source_url)
+    _check_source(work)
     output = Output(
         path=work.output,
-        url=(home.root / work.output).as_uri(),
+        url=home.url(work.output),
         size=pin.size,
         etag="",
         sha256=pin.sha256,
@@ -87,21 +95,28 @@ def result(home: Home, work: Work, key: str) -> Published:
     return publish(home, work, Pending(pin=pin, output=output, made=_made(work, plan)))
 
 
+def _check_source(work: Work) -> None:
+    """Pictures of two files must not be mixed: at the first sign of another input the job ends."""
+    if not find.unchanged(work.job.source, work.store):
+        raise InputError(f"{work.job.source.name} changed while it was processed", hint="run the command again")
+
+
 def publish(home: Home, work: Work, pending: Pending) -> Published:
     """Finish what `publish.json` says; safe to repeat from any point at which it was interrupted."""
 
     def announce(output: Output) -> None:
-        objects.write(home, keys.publish(work.job.id), wire.dump(replace(pending, output=output)))
+        home.state.write(keys.publish(work.job.id), wire.dump(replace(pending, output=output)))
 
-    output = _place(home, work, objects.path(home, pending.pin.key), pending.output, announce)
-    record(home, work, (output,), pending.made)
-    clean(home, work)
+    output = _place(home, work, home.state, pending.pin, pending.output, announce)
+    record(home, work, (output, *_others(home, work, output)), pending.made)
+    tidy(home, work)
     return Published(output=output, made=pending.made)
 
 
 def place_again(home: Home, work: Work, output: Output) -> Output:
     """Give a finished output another name: the same content was found, or asked for, under it."""
-    return _place(home, work, home.root / output.path, output, lambda _: None)
+    pin = Pin(key=output.path, size=output.size, etag=output.etag, sha256=output.sha256, version=output.version)
+    return _place(home, work, home.outputs, pin, output, lambda _: None)
 
 
 def record(home: Home, work: Work, outputs: tuple[Output, ...], made: Made) -> None:
@@ -115,29 +130,59 @@ def record(home: Home, work: Work, outputs: tuple[Output, ...], made: Made) -> N
         made=made,
         finished_at=datetime.now(UTC),
     )
-    objects.write(home, keys.manifest(work.job.id), wire.dump(manifest))
+    home.state.write(keys.manifest(work.job.id), wire.dump(manifest))
 
 
-def clean(home: Home, work: Work) -> None:
+def finished(home: Home, work: Work) -> Published | None:
+    """Give the result of this very job that is recorded as done and is there; None when there is none."""
+    data = home.state.read(keys.manifest(work.job.id))
+    if data is None:
+        return None
+    manifest = wire.load(Manifest, data, where=keys.manifest(work.job.id))
+    for output in manifest.outputs:
+        meta = home.outputs.head(output.path)
+        if output.path in names(work) and meta is not None and (meta.size, meta.etag) == (output.size, output.etag):
+            return Published(output=output, made=manifest.made)
+    return None
+
+
+def tidy(home: Home, work: Work) -> None:
+    """Remove what led to a result; a store that does not let us makes no done job a failed one."""
+    try:
+        clean(home, work.job.id)
+    except StoreError as error:
+        work.warnings.append(f"its checkpoints are still there: {error.message}")
+
+
+def _others(home: Home, work: Work, output: Output) -> tuple[Output, ...]:
+    """Give the outputs under other names that this job made before and that are still there."""
+    data = home.state.read(keys.manifest(work.job.id)) if work.again else None
+    old = wire.load(Manifest, data, where=keys.manifest(work.job.id)).outputs if data else ()
+    return tuple(other for other in old if other.path != output.path and home.outputs.head(other.path) is not None)
+
+
+def clean(home: Home, job: str) -> None:
     """Remove everything of a finished job but its manifest: pins first, so that none is left without its object."""
-    found = [key for key in objects.listing(home, keys.job_prefix(work.job.id)) if key != keys.manifest(work.job.id)]
+    found = [key for key in objects.listing(home, keys.job_prefix(job)) if key != keys.manifest(job)]
     objects.delete(home, sorted(found, key=lambda key: not key.endswith(".json")))
 
 
-def _place(home: Home, work: Work, source: Path, output: Output, announce: Callable[[Output], None]) -> Output:
-    """Put a checked file under the first of the job's names that is free."""
+def _place(
+    home: Home, work: Work, store: Store, pin: Pin, output: Output, announce: Callable[[Output], None]
+) -> Output:
+    """Put a checked object under the first of the job's names that is free."""
     for name in names(work):
-        placed = replace(output, path=name, url=(home.root / name).as_uri())
+        placed = replace(output, path=name, url=home.url(name))
         announce(placed)
         try:
-            objects.publish(home, source, name, size=output.size, sha256=output.sha256)
+            meta = home.outputs.place(store, pin, name, replace=work.replace or name in work.own, uploads=home.uploads)
         except FileExistsError:
             work.warnings.append(f"{name} exists already and was not made by this job: it is left as it is")
             continue
-        return replace(placed, etag=objects.etag(home.root / name))
-    raise UprezError(
-        f"{home.root / work.output} exists already and was not made by this job: it is left as it is",
-        hint="move it away, or choose another name",
+        return replace(placed, etag=meta.etag, version=meta.version)
+    raise InputError(
+        f"{home.shown(work.output)} exists already and was not made by this job: it is left as it is",
+        hint="move it away, choose another name, or let it be replaced with --overwrite",
     )
 
 

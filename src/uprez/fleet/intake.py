@@ -4,21 +4,45 @@ from __future__ import annotations
 
 import os
 import unicodedata
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path, PurePosixPath
 
+from uprez import http
 from uprez.config.layers import one_of
-from uprez.config.settings import Settings
-from uprez.errors import InputError, UsageError
+from uprez.config.settings import Location, Settings
+from uprez.errors import DeniedError, FetchError, InputError, UprezError, UsageError
 from uprez.fleet import resume
+from uprez.fleet.resume import Memory
 from uprez.fleet.work import Work
 from uprez.job import Job, Options, Source, Video, job_id
 from uprez.media import mux, probe
 from uprez.models import MODELS, weights
 from uprez.report.console import Console
-from uprez.report.results import JobResult
+from uprez.report.results import JobResult, Made, Output
 from uprez.store import find
-from uprez.store.open import Home
+from uprez.store.base import Store
+from uprez.store.open import Home, bucket_store
+
+SUFFIXES = ("mp4", "mkv")
+"""Of results."""
+DRY_PROBES = 50
+"""Videos that a dry run looks into where `max_files` says nothing; the rest is estimated from them."""
+PROBE_S = 3600.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Skipped:
+    """A job that was done before."""
+
+    job: Job
+    output: Output
+    made: Made
+    untidy: bool
+    """Objects that led to the result are still there."""
+    aside: bool
+    """Its first name was taken when it was published."""
 
 
 @dataclass(kw_only=True)
@@ -28,31 +52,50 @@ class Intake:
     works: list[Work] = field(default_factory=list)
     twins: list[Work] = field(default_factory=list)
     """Jobs that are the same work as one in `works`, under another name."""
+    skipped: list[Skipped] = field(default_factory=list)
+    """Jobs that are done already; not even looked into."""
     failed: list[JobResult] = field(default_factory=list)
     """Inputs that never became a job."""
+    left: list[Source] = field(default_factory=list)
+    """Inputs beyond `max_files`."""
 
     @property
     def jobs(self) -> tuple[Work, ...]:
-        """All that became a job."""
+        """All that is to be done."""
         return (*self.works, *self.twins)
 
 
-def take_in(settings: Settings, console: Console, home: Home | None) -> Intake:
-    """Find the inputs and look at each; one that cannot be used fails, the others go on.
+@dataclass(frozen=True, kw_only=True)
+class _Found:
+    """One input before it is looked into: what it is called, and how to say what it is (raises InputError)."""
 
-    `home` is the output folder's state, None where there is none yet. Raises UsageError when nothing may be started:
+    name: str
+    source: Callable[[], Source]
+
+
+def take_in(settings: Settings, console: Console, home: Home | None) -> Intake:
+    """Find the inputs, pass over what is done, and look at the others; one that cannot be used fails, the others go on.
+
+    `home` is the outputs' place, None where there is none yet. Raises UsageError when nothing may be started:
     a folder that is not there, a model that does not take the scale, two inputs with one output name.
     """
     _check_model(settings.options)
-    found = _found(settings, console, home)
+    memory = resume.remember(home) if home else Memory()
+    store, found = _found(settings, console, memory)
     if settings.name is not None and len(found) > 1:
         raise UsageError(f"--name {settings.name} names one output, but {len(found)} videos were found")
     intake = Intake()
-    sha256 = weights.sha256_of_model(MODELS[settings.options.model])
-    for path, name in found:
-        _add(intake, settings, console, path, name, sha256)
-    _check_names(intake)
-    _check_taken(intake, settings, home)
+    jobs = _jobs(intake, settings, console, found)
+    todo = _pass_over(intake, settings, home, memory, jobs)
+    most = settings.max_files if settings.max_files is not None else DRY_PROBES if settings.dry_run else None
+    while todo and (most is None or len(intake.jobs) < most):  # those that cannot be used do not count
+        some = todo if most is None else todo[: most - len(intake.jobs)]
+        todo = todo[len(some) :]
+        for job, video in _probed(intake, console, store, some):
+            _add(intake, settings, console, memory, store, job, video)
+    intake.left.extend(job.source for job in todo)
+    _check_names(intake, _folded if settings.output_dir.folder else _as_it_is)
+    _check_taken(intake, settings, home, memory)
     return intake
 
 
@@ -64,37 +107,173 @@ def _check_model(options: Options) -> None:
         raise UsageError(f"--scale {float(options.scale):g} does not suit {options.model}", hint=f"it takes {span}")
 
 
-def _found(settings: Settings, console: Console, home: Home | None) -> list[tuple[Path, str]]:
-    """List the inputs with their names for people; our own outputs are none."""
+# --- find
+
+
+def _found(settings: Settings, console: Console, memory: Memory) -> tuple[Store | None, list[_Found]]:
+    """List the inputs with their names for people, and the bucket they are in; our own outputs are none."""
     if settings.input is not None:
-        console.line("LIST", f"Video: {settings.input}")
-        found = [(settings.input, settings.input.name)]
+        console.line("LIST", f"Video: {_shown(settings.input)}")
+        store, found = _one(settings, settings.input)
     else:
-        top = settings.input_dir or Path("input")
-        console.line("LIST", f"Listing videos in {top}")
-        made = resume.outputs(home) if home else frozenset()
-        skip = frozenset(settings.output_dir.absolute() / name for name in made)
-        found = [(path, path.relative_to(top).as_posix()) for path in find.folder(top, skip=skip, warn=console.warn)]
+        top = settings.input_dir or Location(text="input", folder=Path("input"))
+        console.line("LIST", f"Listing videos in {_shown(top)}")
+        store, found = _all(settings, top, memory, console)
         if not found:
-            console.warn(f"No videos in {top}: nothing to do")
-            return []
+            console.warn(f"No videos in {_shown(top)}: nothing to do")
+            return store, []
     console.ok(f"Found {len(found)} video files")
-    return found
+    return store, found
 
 
-def _add(intake: Intake, settings: Settings, console: Console, path: Path, name: str, model_sha256: str) -> None:
-    options = settings.options
+def _one(settings: Settings, where: Location) -> tuple[Store | None, list[_Found]]:
+    if where.url is not None:
+        source = find.at_url(where.url)
+        return None, [_Found(name=source.name, source=lambda: source)]
+    if where.bucket is not None:
+        store = bucket_store(where, settings.access)
+        meta = store.head(where.key)
+        if meta is None:
+            raise UsageError(f"--input {where.text}: there is no such object", hint="a prefix goes to --input-dir")
+        found = find.bucket_source(store, meta, PurePosixPath(where.key).name)
+        return store, [_Found(name=found.name, source=partial(_itself, found))]
+    path = where.folder or Path()
+    if not path.is_file():
+        raise UsageError(f"--input {where.text} is not a file", hint="a folder is given with --input-dir")
+    return None, [_Found(name=path.name, source=partial(find.source, path, path.name))]
+
+
+def _all(settings: Settings, top: Location, memory: Memory, console: Console) -> tuple[Store | None, list[_Found]]:
+    out = settings.output_dir
+    if top.url is not None:
+        raise UsageError(f"{top.text} is one video, not a folder of them", hint="give it with --input")
+    if top.bucket is not None:
+        store = bucket_store(top, settings.access)
+        state = f"{settings.state_prefix.strip('/')}/"
+        if f"{top.key.strip('/')}/".startswith(state):
+            raise UsageError(
+                f"{_shown(top)} lies in uprez's own {state}: nothing there is an input",
+                hint="choose another state_prefix",
+            )
+        made = memory.outputs if out.bucket == top.bucket else frozenset[str]()
+        sources = find.in_bucket(
+            store, top.key, skip=lambda key: key.startswith(state) or key in made, recursive=settings.recursive
+        )
+        return store, [_Found(name=source.name, source=partial(_itself, source)) for source in sources]
+    folder = top.folder or Path()
+    skip = frozenset(out.folder.absolute() / name for name in memory.outputs) if out.folder else frozenset[Path]()
+    paths = find.folder(folder, skip=skip, recursive=settings.recursive, warn=console.warn)
+    names = [path.relative_to(folder).as_posix() for path in paths]
+    return None, [
+        _Found(name=name, source=partial(find.source, path, name)) for path, name in zip(paths, names, strict=True)
+    ]
+
+
+def _itself(source: Source) -> Source:
+    if not source.size:
+        raise InputError(f"{source.name}: is empty (0 bytes)")
+    return source
+
+
+def _shown(where: Location) -> str:
+    if where.bucket is not None:
+        return f"s3://{where.bucket}/{where.key}"
+    return http.shown(where.url) if where.url else where.text
+
+
+def _jobs(intake: Intake, settings: Settings, console: Console, found: Sequence[_Found]) -> list[Job]:
+    sha256 = weights.sha256_of_model(MODELS[settings.options.model])
+    jobs = []
+    for each in found:
+        try:
+            source = each.source()
+        except InputError as error:
+            _refuse(intake, console, each.name, error)
+            continue
+        options = settings.options
+        jobs.append(
+            Job(id=job_id(source, options, sha256), source=source, options=options, model_sha256=sha256),
+        )
+    return jobs
+
+
+def _pass_over(intake: Intake, settings: Settings, home: Home | None, memory: Memory, jobs: Sequence[Job]) -> list[Job]:
+    """Keep what is not done yet."""
+    if home is None or not settings.skip_existing:
+        return list(jobs)
+
+    def done(job: Job) -> Output | None:
+        manifest = memory.manifests.get(job.id)
+        return resume.finished(home, manifest, _possible(settings, job)) if manifest else None
+
+    todo = []
+    for job, output in zip(jobs, resume.each(home, done, jobs), strict=True):
+        if output is None:
+            todo.append(job)
+        else:
+            made, untidy = memory.manifests[job.id].made, job.id in memory.untidy
+            aside = output.path not in _possible(settings, job)[: len(SUFFIXES)] and settings.name is None
+            intake.skipped.append(Skipped(job=job, output=output, made=made, untidy=untidy, aside=aside))
+    return todo
+
+
+# --- probe
+
+
+def _probed(intake: Intake, console: Console, store: Store | None, jobs: Sequence[Job]) -> list[tuple[Job, Video]]:
+    """Look into each input; many at a time where they are far away."""
+
+    def look(job: Job) -> Video | UprezError:
+        try:
+            return probe.quick(find.readable(job.source, store, seconds=PROBE_S))
+        except DeniedError:
+            raise  # as it would be for every other
+        except (InputError, FetchError) as error:
+            return error
+
+    videos = [look(job) for job in jobs] if store is None else resume.at_once(look, jobs)
+    good = []
+    for job, video in zip(jobs, videos, strict=True):
+        if isinstance(video, UprezError):
+            _refuse(intake, console, job.source.name, video)
+        else:
+            good.append((job, video))
+    return good
+
+
+def _refuse(intake: Intake, console: Console, name: str, error: UprezError) -> None:
+    shown = os.fsencode(name).decode("utf-8", "backslashreplace")
+    # The message names the place itself, where a person knows the input by its name.
+    message = next(
+        (error.message.partition(f"{each}: ")[2] for each in (name, shown) if f"{each}: " in error.message),
+        error.message,
+    )
+    console.error(f"{shown}: {message}", error.hint)
+    intake.failed.append(JobResult(job="", input=shown, state="failed", error=message, hint=error.hint))
+
+
+def _add(
+    intake: Intake,
+    settings: Settings,
+    console: Console,
+    memory: Memory,
+    store: Store | None,
+    job: Job,
+    video: Video,
+) -> None:
+    name = job.source.name
     try:
-        source = find.source(path, name)
-        video = probe.quick(source.url)
-        suffix = _container(video, options)
-        job = Job(id=job_id(source, options, model_sha256), source=source, options=options, model_sha256=model_sha256)
-        output = _output_name(settings, source, suffix)
+        _check_start(video, job.options)
+        suffix = _container(video, job.options)
+        output = _output_name(settings, job.source, suffix)
     except InputError as error:
-        console.error(f"{name}: {_without_path(error.message, path)}", error.hint)
-        intake.failed.append(JobResult(job="", input=_text(name), state="failed", error=error.message, hint=error.hint))
+        _refuse(intake, console, name, error)
         return
-    work = Work(job=job, video=video, output=output, fixed=settings.exact)
+    work = Work(job=job, video=video, output=output, store=store, fixed=settings.exact, replace=settings.overwrite)
+    work.known = job.id in memory.known
+    manifest = memory.manifests.get(job.id)
+    if manifest is not None and not settings.skip_existing:
+        work.again, work.own = True, frozenset(made.path for made in manifest.outputs)
     lost = mux.left_behind(video, suffix)
     if lost:
         work.warnings.append(f"not carried into {suffix}: {', '.join(lost)}")
@@ -120,36 +299,71 @@ def _container(video: Video, options: Options) -> str:
     return container
 
 
-def _output_name(settings: Settings, source: Source, suffix: str) -> str:
-    if settings.name is not None:
-        return (
-            settings.name
-            if settings.exact or PurePosixPath(settings.name).suffix == f".{suffix}"
-            else f"{settings.name}.{suffix}"
+def _check_start(video: Video, options: Options) -> None:
+    """Headers are not exact; a start that is a second beyond the end by them holds no frame."""
+    if video.duration is not None and options.start > video.duration + 1:
+        raise InputError(
+            f"--start {float(options.start):g} s is beyond its end: it lasts {float(video.duration):.3f} s",
+            hint="choose an earlier --start",
         )
+
+
+# --- names
+
+
+def _output_name(settings: Settings, source: Source, suffix: str) -> str:
+    base = _base(settings.output_dir)
+    if settings.name is not None:
+        whole = settings.exact or PurePosixPath(settings.name).suffix == f".{suffix}"
+        return base + (settings.name if whole else f"{settings.name}.{suffix}")
+    name = f"{_stem(settings, source)}.{suffix}"
+    if len(PurePosixPath(name).name.encode()) > 240:
+        raise InputError(f"the output's name {name} would be too long", hint="give the input a shorter name")
+    return base + name
+
+
+def _base(where: Location) -> str:
+    """What every output's name begins with."""
+    prefix = where.key.strip("/") if where.bucket is not None else ""
+    return f"{prefix}/" if prefix else ""
+
+
+def _stem(settings: Settings, source: Source) -> str:
     path = PurePosixPath(source.name)
     scale = settings.options.scale
     tag = f"x{scale.numerator}" if scale.denominator == 1 else f"x{float(scale):g}"
-    name = f"{path.stem}.{tag}.{suffix}"
-    if len(name.encode()) > 240:
-        raise InputError(f"the output's name {name} would be too long", hint="give a shorter one with --name")
-    return str(path.with_name(name))
+    return str(path.with_name(f"{path.stem}.{tag}"))
 
 
-def _check_taken(intake: Intake, settings: Settings, home: Home | None) -> None:
+def _possible(settings: Settings, job: Job) -> list[str]:
+    """List all names that the job's output may have, whatever its container turns out to be."""
+    base = _base(settings.output_dir)
+    if settings.name is not None and (settings.exact or PurePosixPath(settings.name).suffix[1:] in SUFFIXES):
+        named = [PurePosixPath(settings.name)]
+    else:
+        stem = settings.name or _stem(settings, job.source)
+        named = [PurePosixPath(f"{stem}.{suffix}") for suffix in SUFFIXES]
+    other = [path.with_name(f"{path.stem}-{job.id[:6]}{path.suffix}") for path in named if not settings.exact]
+    return [f"{base}{path}" for path in (*named, *other)]
+
+
+def _check_taken(intake: Intake, settings: Settings, home: Home | None, memory: Memory) -> None:
     """A file that was asked for by its whole name must not be there yet, unless it is this job's own."""
     for work in intake.works:
-        target = settings.output_dir / work.output
-        if work.fixed and os.path.lexists(target) and not (home and resume.is_ours(home, work)):
+        if not work.fixed or work.replace or (home and resume.is_ours(home, work, memory)):
+            continue
+        folder = settings.output_dir.folder
+        if os.path.lexists(folder / work.output) if folder else home and home.outputs.head(work.output):
             raise UsageError(
-                f"{target} exists already: it is left as it is", hint="choose another name, or move it away"
+                f"{settings.output_dir.text.rstrip('/')}/{work.output} exists already: it is left as it is",
+                hint="choose another name, move it away, or replace it with --overwrite",
             )
 
 
-def _check_names(intake: Intake) -> None:
-    seen: dict[str, str] = {}
+def _check_names(intake: Intake, fold: Callable[[str], str]) -> None:
+    seen = {fold(skipped.output.path): skipped.job.source.name for skipped in intake.skipped}
     for work in intake.jobs:
-        folded = unicodedata.normalize("NFC", work.output).casefold()
+        folded = fold(work.output)
         if folded in seen:
             raise UsageError(
                 f"{seen[folded]} and {work.job.source.name} would both become {work.output}",
@@ -158,10 +372,18 @@ def _check_names(intake: Intake) -> None:
         seen[folded] = work.job.source.name
 
 
-def _text(name: str) -> str:
-    """Write a file's name down even where it is not UTF-8."""
-    return os.fsencode(name).decode("utf-8", "backslashreplace")
+def _folded(name: str) -> str:
+    """Give what two names share that some file systems take for one."""
+    return unicodedata.normalize("NFC", name).casefold()
 
 
-def _without_path(message: str, path: Path) -> str:
-    return message.removeprefix(f"{path.absolute()}: ").removeprefix(f"{path}: ").removeprefix(f"{path.name}: ")
+def _as_it_is(name: str) -> str:
+    return name  # a bucket tells A from a
+
+
+def estimated(intake: Intake, frames: Sequence[int]) -> int | None:
+    """Estimate the frames of what was not looked into, from those that were: by bytes; None without any."""
+    size = sum(work.job.source.size for work in intake.jobs)
+    if not size or not frames:
+        return None
+    return round(sum(frames) * sum(source.size for source in intake.left) / size)

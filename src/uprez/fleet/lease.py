@@ -3,24 +3,37 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from uprez import wire
 from uprez.config.settings import Timing
 from uprez.errors import BillingError, RentError, StoreError
+from uprez.fleet import background
 from uprez.fleet.ledger import LeaseRow, Ledger
 from uprez.fleet.monitor import Monitor
 from uprez.fleet.work import Piece, Work
 from uprez.job import Pin
 from uprez.market.base import Launch, Market, OfferQuery
 from uprez.report.console import Console
-from uprez.sheet import Put, Ref, Sheet, Task
-from uprez.store import keys, objects, sign
+from uprez.sheet import PUT_BYTES, Put, Ref, Sheet, Task
+from uprez.store import find, keys
+from uprez.store.bucket import BucketStore
+from uprez.store.multipart import Begun
 from uprez.store.open import Home
 
 LOG_PARTS = 400
 """Parts of a log that a lease may publish; the worker makes them longer as time goes on."""
+UPLOAD_S = 24 * 3600.0
+"""For how long the parts of a large result may be written."""
+VALID_S = 30 * 60.0
+"""For how long beyond a lease's length its URLs are valid."""
+PART_BYTES = 64 << 20
+"""Bytes of a part at least."""
+PARTS_MOST = 10_000
+SLACK_BYTES = 64 << 20
+"""What a container may add to its segments and to what it takes from the source."""
 
 
 @dataclass(kw_only=True)
@@ -37,6 +50,8 @@ class Lease:
     """Tasks whose end was taken note of."""
     renewed: float = field(default_factory=time.monotonic)
     count: int = 0
+    uploads: dict[str, tuple[str, Begun]] = field(default_factory=dict)
+    """Multipart uploads that are open, by task, with their keys."""
 
     @property
     def id(self) -> str:
@@ -65,8 +80,12 @@ async def acquire(
         batch=batch, market=market.name, machine=offer.machine, usd_per_hour=offer.usd_per_hour, life_s=life_s
     )
     console.debug(f"Cheapest of {len(offers)} offers: {offer.description}, ${offer.usd_per_hour}/hr; label {row.label}")
-    sheet = _addressed(sheet, home, row.id)
-    objects.write(home, keys.sheet(row.id), wire.dump(sheet))
+    sheet = addressed(replace(sheet, lease=row.id), home)
+    try:
+        await background.start(partial(home.state.write, keys.sheet(row.id), wire.dump(sheet)))
+    except StoreError:
+        ledger.ended(row.id, "gone")  # nothing was created
+        raise
     launch = Launch(
         label=row.label, lease=row.id, boot_url=sheet.next_sheet_url, life_s=life_s, hard_life_s=timing.hard_life_s
     )
@@ -86,9 +105,9 @@ async def acquire(
     return Lease(row=row, instance=instance.id, monitor=Monitor(lease=row.id, timing=timing), sheet=sheet)
 
 
-def write_sheet(home: Home, lease: Lease, sheet: Sheet) -> None:
+async def write_sheet(home: Home, lease: Lease, sheet: Sheet) -> None:
     """Ask something else of a lease."""
-    objects.write(home, keys.sheet(lease.id), wire.dump(sheet))
+    await background.start(partial(home.state.write, keys.sheet(lease.id), wire.dump(sheet)))
     lease.sheet = sheet
 
 
@@ -106,21 +125,71 @@ def task(home: Home, lease: Lease, work: Work, piece: Piece, threads: int) -> Ta
         "enhance": lambda: keys.segment(job.id, work.plan_id, piece.segment, attempt),
         "assemble": lambda: keys.assembly(job.id, work.plan_id, attempt),
     }[piece.kind]()
-    planned = piece.kind != "index"
+    planned, seconds = piece.kind != "index", valid_s(lease.sheet)
     return Task(
         id=attempt,
         kind=piece.kind,
         job=job.id,
         name=job.source.name,
-        source_url=job.source.url,
-        put=Put(url=sign.url(home, key), key=key),
+        source_url=find.readable(job.source, work.store, seconds=seconds),
+        source_size=job.source.size,
+        source_etag=job.source.etag,
+        put=Put(url=home.state.put_url(key, seconds=seconds), key=key),
         options=job.options,
-        plan=_ref(home, work.plan_pin) if planned else None,
-        survey=_ref(home, work.survey_pin) if planned else None,
+        plan=_ref(home, work.plan_pin, seconds) if planned else None,
+        survey=_ref(home, work.survey_pin, seconds) if planned else None,
         segment=piece.segment if piece.kind == "enhance" else None,
-        inputs=_inputs(home, work) if piece.kind == "assemble" else (),
+        inputs=_inputs(home, work, seconds) if piece.kind == "assemble" else (),
         threads=threads,
     )
+
+
+def valid_s(sheet: Sheet) -> float:
+    """Say for how long a sheet's URLs are signed."""
+    return sheet.length_s + VALID_S
+
+
+def resigned(home: Home, old: Task, work: Work, sheet: Sheet) -> Task:
+    """Give the same task with URLs that are valid for another lease's length."""
+    if not home.remote and work.store is None:
+        return old
+    seconds = valid_s(sheet)
+    return replace(
+        old,
+        source_url=find.readable(work.job.source, work.store, seconds=seconds),
+        put=replace(old.put, url=home.state.put_url(old.put.key, seconds=seconds)),
+        plan=_ref(home, work.plan_pin, seconds) if old.plan else None,
+        survey=_ref(home, work.survey_pin, seconds) if old.survey else None,
+        inputs=_inputs(home, work, seconds) if old.inputs else (),
+    )
+
+
+def with_upload(home: Home, lease: Lease, task: Task, work: Work) -> Task:
+    """Begin a multipart upload for a result that may be too large for one PUT, and describe it beside the sheet."""
+    bucket = home.state
+    if task.kind != "assemble" or not isinstance(bucket, BucketStore):
+        return task
+    most = sum(pin.size for pin in work.counted.values()) + work.job.source.size + SLACK_BYTES
+    if most <= PUT_BYTES:
+        return task
+    part = max(PART_BYTES, -(-most // PARTS_MOST))
+    begun = bucket.begin_upload(task.put.key, home.uploads)
+    lease.uploads[task.id] = (task.put.key, begun)
+    described = bucket.upload(task.put.key, begun.upload, size=most, part_bytes=part, seconds=UPLOAD_S)
+    key = keys.upload(lease.id, lease.count)
+    bucket.write(key, wire.dump(described))
+    url = bucket.get_url(key, seconds=UPLOAD_S)
+    return replace(task, put=replace(task.put, upload_url=url))
+
+
+def close_uploads(home: Home, lease: Lease, tasks: Iterable[str]) -> None:
+    """Give up the uploads of tasks to which nobody writes any more; one that was completed is gone already."""
+    for task in tasks:
+        if task in lease.uploads and isinstance(home.state, BucketStore):
+            key, begun = lease.uploads[task]
+            home.state.abort_upload(key, begun.upload)
+            home.uploads.ended(begun.number)
+            del lease.uploads[task]
 
 
 async def give_back(market: Market, ledger: Ledger, lease: LeaseRow, console: Console, reason: str) -> None:
@@ -153,21 +222,24 @@ def _note(console: Console, write: Callable[[], None]) -> None:
         console.warn(error.message)
 
 
-def _addressed(sheet: Sheet, home: Home, lease: str) -> Sheet:
-    """Fill in the addresses of one lease."""
+def addressed(sheet: Sheet, home: Home) -> Sheet:
+    """Fill in a lease's own addresses, valid from now on for its length and half an hour more."""
+    lease, seconds = sheet.lease, valid_s(sheet)
     return replace(
         sheet,
-        lease=lease,
-        status_url=sign.url(home, keys.status(lease)),
-        log_urls=tuple(sign.url(home, keys.log(lease, number)) for number in range(LOG_PARTS)),
-        next_sheet_url=sign.url(home, keys.sheet(lease)),
+        status_url=home.state.put_url(keys.status(lease), seconds=seconds),
+        log_urls=tuple(home.state.put_url(keys.log(lease, number), seconds=seconds) for number in range(LOG_PARTS)),
+        next_sheet_url=home.state.get_url(keys.sheet(lease), seconds=seconds),
     )
 
 
-def _ref(home: Home, pin: Pin | None) -> Ref | None:
-    return None if pin is None else Ref(url=sign.url(home, pin.key), sha256=pin.sha256, size=pin.size)
+def _ref(home: Home, pin: Pin | None, seconds: float) -> Ref | None:
+    return None if pin is None else _ref_to(home, pin, seconds)
 
 
-def _inputs(home: Home, work: Work) -> tuple[Ref, ...]:
-    pins = (work.counted[number] for number in sorted(work.counted))
-    return tuple(Ref(url=sign.url(home, pin.key), sha256=pin.sha256, size=pin.size) for pin in pins)
+def _ref_to(home: Home, pin: Pin, seconds: float) -> Ref:
+    return Ref(url=home.state.get_url(pin.key, seconds=seconds), sha256=pin.sha256, size=pin.size)
+
+
+def _inputs(home: Home, work: Work, seconds: float) -> tuple[Ref, ...]:
+    return tuple(_ref_to(home, work.counted[number], seconds) for number in sorted(work.counted))

@@ -49,8 +49,21 @@ class LeaseRow:
     reason: str | None
 
 
+@dataclass(frozen=True, kw_only=True)
+class UploadRow:
+    """One multipart upload that was not seen to end."""
+
+    number: int
+    batch: str
+    store: str
+    key: str
+    upload: str | None
+    began_at: str
+    """ISO 8601, by our clock."""
+
+
 class Ledger:
-    """An open ledger. Its file is made when missing; one connection, used by one thread."""
+    """An open ledger. Its file is made when missing; one connection, one statement at a time, from any thread."""
 
     def __init__(self, path: Path, *, clock: Clock = utc_now) -> None:
         self.path = path
@@ -147,12 +160,56 @@ class Ledger:
         """List every lease whose instance was not seen gone."""
         return [_row(row) for row in self._run("SELECT * FROM leases WHERE state <> 'gone' ORDER BY rowid")]
 
+    def gone_leases(self) -> frozenset[str]:
+        """List the ids of every lease whose instance was seen gone."""
+        return frozenset(str(row[0]) for row in self._run("SELECT id FROM leases WHERE state = 'gone'"))
+
+    def intend_upload(self, batch: str, store: str, key: str) -> int:
+        """Record that a multipart upload is about to begin."""
+        cursor = self._run(
+            "INSERT INTO uploads (batch, store, key, began_at) VALUES (?, ?, ?, ?)", (batch, store, key, self._now())
+        )
+        return int(cursor.lastrowid or 0)
+
+    def upload_began(self, number: int, upload: str) -> None:
+        """Record the id that an upload got."""
+        self._run("UPDATE uploads SET upload = ? WHERE number = ?", (upload, number))
+
+    def upload_ended(self, number: int) -> None:
+        """Record that an upload was completed or aborted."""
+        self._run("UPDATE uploads SET ended_at = ? WHERE number = ?", (self._now(), number))
+
+    def open_uploads(self) -> list[UploadRow]:
+        """List every upload that was not seen to end."""
+        found = self._run("SELECT number, batch, store, key, upload, began_at FROM uploads WHERE ended_at IS NULL")
+        return [UploadRow(**dict(row)) for row in found]
+
     def _identity(self) -> str:
         self._run("INSERT OR IGNORE INTO meta VALUES ('ledger', ?)", (secrets.token_hex(4),))
         return str(self._run("SELECT value FROM meta WHERE key = 'ledger'").fetchone()[0])
 
     def _now(self) -> str:
         return self._clock().isoformat(timespec="milliseconds")
+
+
+class UploadLog:
+    """What a store tells of the uploads that one batch begins."""
+
+    def __init__(self, ledger: Ledger, batch: str) -> None:
+        self._ledger = ledger
+        self._batch = batch
+
+    def intend(self, store: str, key: str) -> int:
+        """Record that an upload is about to begin; gives its number."""
+        return self._ledger.intend_upload(self._batch, store, key)
+
+    def began(self, number: int, upload: str) -> None:
+        """Record the id that it got."""
+        self._ledger.upload_began(number, upload)
+
+    def ended(self, number: int) -> None:
+        """Record that it was completed or aborted."""
+        self._ledger.upload_ended(number)
 
 
 @contextmanager

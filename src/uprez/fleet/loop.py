@@ -16,7 +16,7 @@ from functools import partial
 from typing import TypeAlias
 
 from uprez.config.settings import Settings, Timing
-from uprez.errors import InputError, RentError, StoreError, UprezError
+from uprez.errors import BusyError, DeniedError, InputError, RentError, StoreError, UprezError
 from uprez.fleet import background, checks, dispatch
 from uprez.fleet import lease as leases
 from uprez.fleet.checks import Published, Surveyed
@@ -26,7 +26,7 @@ from uprez.fleet.work import ASSEMBLE, Piece, Work
 from uprez.job import Pin, Plan
 from uprez.market.base import Market
 from uprez.report.console import Console
-from uprez.sheet import Ref, Sheet
+from uprez.sheet import Ref, Sheet, Task
 from uprez.status import Done
 from uprez.store.open import Home
 
@@ -37,6 +37,10 @@ LOST_IN_A_ROW = 3
 """Machines lost without anything new that counts before the batch gives up."""
 LAST_LOG_S = 20.0
 """How long the last of the log may keep a machine from being given back."""
+CHECK_PAUSES_S = (5.0, 30.0)
+"""Between the tries of a check that a store error ended; each request has its own retries before."""
+STORE_PAUSES_S = (10.0, 60.0, 180.0)
+"""Between tries to rent while the store cannot be written."""
 FAREWELL_S = 10.0
 """How long a worker that was told to stop may take to say so; then it is destroyed all the same."""
 
@@ -67,6 +71,8 @@ class Loop:
             before = self._progress()
             reason = await self._one_lease()
             await self._settle()
+            if not self._open():
+                self._tell_ends()
             if self._open() and reason != DONE:
                 self.console.warn(f"Lease lost: {reason}")
                 lost = 1 if self._progress() > before else lost + 1
@@ -76,16 +82,26 @@ class Loop:
     @property
     def timing(self) -> Timing:
         """The market's numbers."""
-        return self.settings.local
+        return self.settings.bucket_timing if self.home.remote else self.settings.local
 
     async def _one_lease(self) -> str:
-        lease = await self._acquire()
+        lease = await self._patiently_acquired()
         reason = "interrupted"
         try:
             reason = await self._serve(lease)
         finally:
             await self._give_back(lease, reason)
         return reason
+
+    async def _patiently_acquired(self) -> Lease:
+        """Rent; a store that takes no sheet now may do so a little later, and until then nothing is rented."""
+        for pause_s in STORE_PAUSES_S:
+            try:
+                return await self._acquire()
+            except BusyError as error:
+                self.console.warn(f"Nothing is rented while the store is out of reach: {error.message}")
+                await asyncio.sleep(pause_s)
+        return await self._acquire()
 
     async def _acquire(self) -> Lease:
         """Rent; not to be interrupted between the call that costs money and its record."""
@@ -131,10 +147,12 @@ class Loop:
         await leases.give_back(
             self.market, self.ledger, replace(lease.row, instance=lease.instance), self.console, reason
         )
+        with contextlib.suppress(StoreError):  # the ledger has them: the next start closes what is left
+            await background.start(partial(leases.close_uploads, self.home, lease, list(lease.uploads)))
 
     async def _serve(self, lease: Lease) -> str:
         """Pass after pass until the work is done or the lease is lost; gives the reason it ended."""
-        self._apply(lease)
+        await self._apply(lease)
         while True:
             await asyncio.sleep(self.timing.poll_s)
             lost = await self._load(lease)
@@ -143,16 +161,18 @@ class Loop:
                 return await self._farewell(lease)
             if lost:
                 return self._explain(lease, lost)
-            self._apply(lease)
+            await self._apply(lease)
 
     async def _load(self, lease: Lease) -> str | None:
         """See what there is to see; gives why the lease is lost, if it is."""
         monitor = lease.monitor
         booting = monitor.status is None
-        monitor.look(self.home)
+        await background.start(partial(monitor.look, self.home))
         running = any(found.id == lease.instance and found.running for found in await self.market.instances())
         if not running:
-            monitor.look(self.home)  # it may have written its last status after the first look
+            await background.start(
+                partial(monitor.look, self.home)
+            )  # it may have written its last status after the first look
         if booting and monitor.status is not None:
             self.console.ok(f"Instance running: lease {lease.id}")
             self.console.line("MONITOR", f"Watching instance {lease.instance} (log, heartbeat, progress)")
@@ -174,27 +194,58 @@ class Loop:
                 del self._checks[task]
                 self._end_check(work, piece, done, check)
 
-    def _apply(self, lease: Lease) -> None:
+    async def _apply(self, lease: Lease) -> None:
         """Write the sheet anew when there is something new to ask, or the lease is half over."""
         self._drop_unwanted(lease)
+        kept = [task for task in lease.sheet.tasks if task.id in lease.assigned]
+        new = await self._new_tasks(lease)
+        # While something is checked, it may turn out that there is more to do: the worker waits for it.
+        sheet = replace(lease.sheet, tasks=(*kept, *new), hold=bool(self._checks))
+        renewal = sheet.renewal
+        if leases.due(lease):
+            sheet = self._renewed(lease, sheet)
+        if sheet == lease.sheet:
+            return
+        try:
+            await leases.write_sheet(self.home, lease, sheet)
+        except DeniedError:
+            raise
+        except StoreError as error:
+            # The next pass tries again; should the store stay away, monitor.look ends the batch.
+            self.console.warn(f"The sheet could not be written: {error.message}")
+            for task in new:
+                lease.assigned.pop(task.id, None)
+            await background.start(partial(_close_quietly, self.home, lease, [task.id for task in new]))
+            return
+        if sheet.renewal != renewal:
+            lease.renewed = time.monotonic()
+            self.console.debug(f"Lease {lease.id} renewed for {sheet.length_s:.0f} s")
+
+    async def _new_tasks(self, lease: Lease) -> list[Task]:
+        """Choose more work for a lease and write it down as tasks."""
         room = dispatch.AHEAD - len(lease.assigned)
         busy = [(work.job.id, piece) for work, piece in lease.assigned.values()]
         busy += [(work.job.id, piece) for work, piece, _, _ in self._checks.values()]
-        new = {}
+        new = []
         for work, piece in dispatch.choose(self.works, busy, room):
             task = leases.task(self.home, lease, work, piece, self.threads)
+            try:
+                task = await background.start(partial(leases.with_upload, self.home, lease, task, work))
+            except DeniedError:
+                raise
+            except StoreError as error:
+                self.console.warn(f"{_title(work, piece)} has to wait: {error.message}")
+                break
             lease.assigned[task.id] = (work, piece)
-            new[task.id] = task
+            new.append(task)
             self.console.debug(f"Task {task.id}: {piece.kind} of {_title(work, piece)}")
-        kept = [task for task in lease.sheet.tasks if task.id in lease.assigned]
-        tasks = (*kept, *new.values())
-        renewal = lease.sheet.renewal
-        if leases.due(lease):
-            renewal += 1
-            self.console.debug(f"Lease {lease.id} renewed for {lease.sheet.length_s:.0f} s")
-            lease.renewed = time.monotonic()
-        if tasks != lease.sheet.tasks or renewal != lease.sheet.renewal:
-            leases.write_sheet(self.home, lease, replace(lease.sheet, tasks=tasks, renewal=renewal))
+        return new
+
+    def _renewed(self, lease: Lease, sheet: Sheet) -> Sheet:
+        """Lengthen a lease by its length; all its URLs are signed anew."""
+        fresh = (leases.resigned(self.home, task, lease.assigned[task.id][0], sheet) for task in sheet.tasks)
+        sheet = replace(sheet, renewal=sheet.renewal + 1, tasks=tuple(fresh))
+        return leases.addressed(sheet, self.home) if self.home.remote else sheet
 
     def _drop_unwanted(self, lease: Lease) -> None:
         """Take back the tasks of jobs that failed, or whose plan was given up."""
@@ -206,11 +257,12 @@ class Loop:
     def _begin_check(self, lease: Lease, work: Work, piece: Piece, done: Done) -> None:
         if work.state != "open":
             return
+        if done.fault == "store" and self.home.remote:
+            # Another machine's run may have finished the same job meanwhile, and cleared up what this one reads.
+            self._checks[done.task] = (work, piece, done, background.start(partial(_elsewhere, self.home, work, done)))
+            return
         if done.fault:
-            follows = dispatch.after_fault(work, piece, done.fault, done.error or "no reason given", done.hint)
-            if follows:
-                self._say_fault(lease, work, piece, done.error, follows)
-            self._note_end(work)
+            self._take_fault(lease.row.machine, work, piece, done)
             return
         work.seconds += done.seconds
         seen = copy(work)  # the thread's own: this one may lose its plan meanwhile
@@ -219,11 +271,22 @@ class Loop:
             "enhance": partial(checks.segment, self.home, seen, piece.segment, done.key),
             "assemble": partial(checks.result, self.home, seen, done.key),
         }
-        self._checks[done.task] = (work, piece, done, background.start(checked[piece.kind]))
+        check = partial(_patiently, self.home, seen, checked[piece.kind])
+        self._checks[done.task] = (work, piece, done, background.start(check))
+
+    def _take_fault(self, machine: str, work: Work, piece: Piece, done: Done) -> None:
+        """Take note of a try that failed on a worker."""
+        follows = dispatch.after_fault(work, piece, done.fault or "defect", done.error or "no reason given", done.hint)
+        if follows and follows != "failed":
+            self.console.warn(f"{_title(work, piece)} failed on {machine}: {done.error} ({follows})")
+        self._note_end(work)
 
     def _end_check(self, work: Work, piece: Piece, done: Done, check: asyncio.Future[Counted]) -> None:
         try:
             found = check.result()
+        except _FaultError:
+            self._take_fault("its machine", work, piece, done)
+            return
         except UprezError as error:
             # A store that refuses would refuse again after the same work was paid for once more.
             final = isinstance(error, InputError | StoreError)
@@ -247,6 +310,8 @@ class Loop:
             work.plan, work.plan_pin = found.plan, found.plan_pin
             self._say_plan(work.job.source.name, found.plan)
         else:
+            if piece != ASSEMBLE:
+                self.console.info(f"{work.job.source.name} was finished by another run")
             work.finish(found.output, found.made)
 
     def _say_plan(self, name: str, plan: Plan) -> None:
@@ -268,16 +333,20 @@ class Loop:
 
     async def _farewell(self, lease: Lease) -> str:
         """Tell the worker to leave: it costs nothing more while the last results are checked and get their names."""
-        leases.write_sheet(self.home, lease, replace(lease.sheet, stop=True, tasks=()))
+        with contextlib.suppress(StoreError):  # it leaves by itself, a little later
+            await leases.write_sheet(self.home, lease, replace(lease.sheet, stop=True, tasks=()))
         until = time.monotonic() + FAREWELL_S
         while time.monotonic() < until:
             await asyncio.sleep(self.timing.watch_s / 4)
             lost = await self._load(lease)
             if lost:
                 break
-        await self._settle()
-        for work in self.works:
-            self._tell_end(work)
+        # What is checked now may take long, and the machine costs: it is given back first then.
+        if self._checks:
+            await asyncio.wait([check for _, _, _, check in self._checks.values()], timeout=FAREWELL_S)
+        if all(check.done() for _, _, _, check in self._checks.values()):
+            await self._settle()
+            self._tell_ends()
         return DONE
 
     def _only_results_left(self) -> bool:
@@ -288,6 +357,10 @@ class Loop:
     def _note_end(self, work: Work) -> None:
         """Tell a job's end at once, but for the last one's: its machine's last line comes first."""
         if work.state != "open" and self._open():
+            self._tell_end(work)
+
+    def _tell_ends(self) -> None:
+        for work in self.works:
             self._tell_end(work)
 
     def _tell_end(self, work: Work) -> None:
@@ -326,10 +399,6 @@ class Loop:
             done = work.frames_counted + status.frames
             self.console.progress(work.job.source.name, min(done, work.plan.count), work.plan.count, status.fps)
 
-    def _say_fault(self, lease: Lease, work: Work, piece: Piece, error: str | None, follows: str) -> None:
-        if follows != "failed":
-            self.console.warn(f"{_title(work, piece)} failed on {lease.row.machine}: {error} ({follows})")
-
     def _explain(self, lease: Lease, lost: str) -> str:
         """Take note of the task that was being done, and show what the machine printed last."""
         status = lease.monitor.status
@@ -340,6 +409,44 @@ class Loop:
         for line in lease.monitor.strays():
             self.console.warn(f"instance {lease.instance}: {line}")
         return lost
+
+
+def _close_quietly(home: Home, lease: Lease, tasks: list[str]) -> None:
+    """Give up uploads that nobody will use; the ledger has those that cannot be given up now."""
+    with contextlib.suppress(StoreError):
+        leases.close_uploads(home, lease, tasks)
+
+
+class _FaultError(Exception):
+    """A worker's try failed, and nobody else has finished the job."""
+
+
+def _patiently(home: Home, work: Work, check: Callable[[], Counted]) -> Counted:
+    """Try a check again when the store fails it: the work is paid for, and it lies there safely.
+
+    What is gone may have been cleared up by a run on another machine that finished the job: that counts too.
+    """
+    for pause in CHECK_PAUSES_S:
+        try:
+            return check()
+        except BusyError:
+            time.sleep(pause)
+        except StoreError:
+            if home.remote and (published := checks.finished(home, work)):
+                return published
+            raise
+    return check()
+
+
+def _elsewhere(home: Home, work: Work, done: Done) -> Counted:
+    """Give what another run made of the job; raises _FaultError when none did."""
+    try:
+        published = checks.finished(home, work)
+    except StoreError as error:
+        raise _FaultError(error.message) from error
+    if published is None:
+        raise _FaultError(done.error or "")
+    return published
 
 
 def _makes_frames(lease: Lease) -> bool:

@@ -8,10 +8,13 @@ from dataclasses import dataclass, field
 
 from uprez import status as statuses
 from uprez.config.settings import Timing
-from uprez.errors import WorkerError
+from uprez.errors import DeniedError, StoreError, WorkerError
 from uprez.status import Status
-from uprez.store import keys, objects
+from uprez.store import keys
 from uprez.store.open import Home
+
+BLIND_S = 300.0
+"""How long a store may refuse to be read before the batch is given up; each try has its own retries."""
 
 _LINE = re.compile(r"(?P<lease>[0-9a-f]{8}):(?P<number>[0-9]{1,9}) (?P<stamp>\S+) (?P<text>.*)")
 
@@ -36,14 +39,31 @@ class Monitor:
     """Our monotonic clock at the last look."""
     status: Status | None = None
     raw: str = ""
+    blind_since: float | None = None
+    """Since when the store has not let us look: then silence is not the worker's."""
     _moved: float = field(default_factory=time.monotonic)
     _worked: float = field(default_factory=time.monotonic)
     _seen: int = 0
 
     def look(self, home: Home) -> None:
-        """Read the status; one that is missing or malformed counts as silence."""
-        self.now = time.monotonic()
-        data = objects.read(home, keys.status(self.lease))
+        """Read the status; one that is missing or malformed counts as silence.
+
+        Raises DeniedError, and StoreError when the store could not be read for `BLIND_S`.
+        """
+        try:
+            data = home.state.read(keys.status(self.lease))
+        except DeniedError:
+            raise
+        except StoreError:
+            self.blind_since = self.blind_since or self.now
+            if time.monotonic() - self.blind_since > BLIND_S:
+                raise
+            return
+        finally:
+            self.now = time.monotonic()
+        if self.blind_since is not None:
+            self._moved += self.now - self.blind_since
+            self.blind_since = None
         if data is None:
             return
         try:
@@ -55,7 +75,7 @@ class Monitor:
         old = self.status
         if old is None or new.beat != old.beat:
             self._moved = self.now
-        if old is None or (new.task, new.frames, len(new.done)) != (old.task, old.frames, len(old.done)):
+        if old is None or _work(new) != _work(old):
             self._worked = self.now
         self.status = new
 
@@ -76,7 +96,7 @@ class Monitor:
 
     def verdict(self, *, running: bool, makes_frames: bool = True) -> str | None:
         """Say why the lease is lost, None while it is well. Only a task that makes frames can be too slow at it."""
-        silent = self.now - self._moved
+        silent = (self.blind_since or self.now) - self._moved
         if self.status is None:
             if not running:
                 return "the worker ended before its first status"
@@ -94,3 +114,8 @@ class Monitor:
     def strays(self, lines: int = 5) -> list[str]:
         """Give the last lines that the instance printed beside its log: what a worker that crashed had to say."""
         return [line for line in self.raw.splitlines() if line.strip() and not _LINE.fullmatch(line)][-lines:]
+
+
+def _work(status: Status) -> tuple[object, ...]:
+    """What changes while a worker gets on with its work."""
+    return status.task, status.frames, status.moved, status.done[-1:]

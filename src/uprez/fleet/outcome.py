@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from decimal import Decimal
 
+from uprez.fleet.intake import Skipped
 from uprez.fleet.ledger import LeaseRow
 from uprez.fleet.work import Work
 from uprez.report.results import JobResult, JobState, LeaseResult
@@ -25,6 +26,17 @@ def job_result(work: Work, *, dry_run: bool) -> JobResult:
         error=work.error,
         hint=work.hint,
         warnings=tuple(work.warnings),
+    )
+
+
+def skipped_result(skipped: Skipped) -> JobResult:
+    """Sum up one job that was done before."""
+    return JobResult(
+        job=skipped.job.id,
+        input=skipped.job.source.name,
+        state="skipped",
+        output=skipped.output,
+        made=skipped.made,
     )
 
 

@@ -11,6 +11,8 @@ from uprez.media import mux, timeline
 
 SEGMENT_OUTPUT_S = 60
 SEGMENT_WORK_S = 300
+SEGMENT_BYTES = 4_500_000_000
+"""One PUT takes 5 GB."""
 SEGMENT_FRAMES_LEAST = 12
 """A segment is at most 60 s of output and 5 minutes of work, but not shorter than 12 frames."""
 
@@ -20,10 +22,12 @@ def make(job: str, number: int, options: Options, survey: Survey, *, segment_fra
     index = survey.index
     first, count = timeline.select(index, options.start, options.duration)
     ready, chosen = survey.preflight, options.container
+    width, height = scaled(index.video.width, options.scale), scaled(index.video.height, options.scale)
+    most = frames_in_one_put(width, height, ready.encoding.codec)
     segments = (
-        cut(count, segment_frames)
+        cut(count, min(segment_frames, most))
         if segment_frames
-        else cut_evenly(count, pieces(count, index.video.rate, ready.seconds_per_frame))
+        else cut_evenly(count, max(pieces(count, index.video.rate, ready.seconds_per_frame), math.ceil(count / most)))
     )
     return Plan(
         number=number,
@@ -31,8 +35,8 @@ def make(job: str, number: int, options: Options, survey: Survey, *, segment_fra
         options=options,
         first=first,
         count=count,
-        width=scaled(index.video.width, options.scale),
-        height=scaled(index.video.height, options.scale),
+        width=width,
+        height=height,
         container=mux.container_for(index.video, ready.encoding.codec) if chosen == "auto" else chosen,
         preflight=ready,
         segments=segments,
@@ -45,6 +49,15 @@ def pieces(count: int, rate: Fraction | None, seconds_per_frame: float) -> int:
     by_work = math.floor(SEGMENT_WORK_S / max(seconds_per_frame, 1e-9))
     most = max(SEGMENT_FRAMES_LEAST, min(by_time, by_work))
     return max(1, min(math.ceil(count / most), count // SEGMENT_FRAMES_LEAST))
+
+
+def frames_in_one_put(width: int, height: int, codec: str) -> int:
+    """Say how many frames a segment may have at most, so that a store takes it in one PUT whatever the picture is.
+
+    Lossless noise is as large as the picture itself (8-bit 4:2:0); nothing lossy comes near a quarter of that.
+    """
+    per_frame = width * height * 3 // 2 // (1 if codec == "ffv1" else 4)
+    return max(1, SEGMENT_BYTES // max(1, per_frame))
 
 
 def cut(count: int, size: int) -> tuple[Segment, ...]:

@@ -5,7 +5,10 @@ Done jobs are skipped, pins that hold count, what was published and not yet seen
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TypeVar
 
 from uprez import wire
@@ -18,37 +21,87 @@ from uprez.store import keys, objects
 from uprez.store.open import Home
 
 T = TypeVar("T")
+R = TypeVar("R")
+
+AT_ONCE = 16
+"""Requests at a time, where each takes a while: thousands of finished jobs are looked at in seconds."""
 
 
-def outputs(home: Home) -> frozenset[str]:
-    """Name every file that this place's jobs made, or were about to: none of them is an input."""
-    found: set[str] = set()
-    for key in objects.listing(home, "jobs/"):
-        parsed = keys.parse(key)
-        if parsed and parsed.shape == "manifest" and (manifest := _read(home, key, Manifest)):
-            found.update(output.path for output in manifest.outputs)
-        if parsed and parsed.shape == "publish" and (pending := _read(home, key, Pending)):
-            found.add(pending.output.path)
-    return frozenset(found)
+@dataclass(frozen=True, kw_only=True)
+class Memory:
+    """What a place says of all its jobs, read once at the start of a run."""
+
+    manifests: dict[str, Manifest] = field(default_factory=dict)
+    """Of the jobs that were done, by id."""
+    pending: dict[str, Pending] = field(default_factory=dict)
+    """Of the jobs whose result was about to get its name."""
+    untidy: frozenset[str] = frozenset()
+    """Ids of jobs that have a manifest and other objects beside it: a run ended before it had cleared up."""
+    known: frozenset[str] = frozenset()
+    """Ids of all jobs that have left anything here."""
+
+    @property
+    def outputs(self) -> frozenset[str]:
+        """Name every output that this place's jobs made, or were about to: none of them is an input."""
+        made = {output.path for manifest in self.manifests.values() for output in manifest.outputs}
+        return frozenset(made | {pending.output.path for pending in self.pending.values()})
 
 
-def is_done(home: Home, work: Work) -> bool:
-    """Say whether the job is recorded as done and an output of it is as it was; writes nothing."""
-    manifest = _read(home, keys.manifest(work.job.id), Manifest)
-    return manifest is not None and any(_intact(home, output) for output in manifest.outputs)
+def remember(home: Home) -> Memory:
+    """Read what a place says of its jobs."""
+    found = [parsed for key in objects.listing(home, "jobs/") if (parsed := keys.parse(key))]
+    done = [key.job for key in found if key.shape == "manifest"]
+    begun = [key.job for key in found if key.shape == "publish"]
+    manifests = each(home, lambda job: read(home, keys.manifest(job), Manifest), done)
+    pending = each(home, lambda job: read(home, keys.publish(job), Pending), begun)
+    return Memory(
+        manifests={job: manifest for job, manifest in zip(done, manifests, strict=True) if manifest},
+        pending={job: one for job, one in zip(begun, pending, strict=True) if one},
+        known=frozenset(key.job for key in found),
+        untidy=frozenset(key.job for key in found if key.shape != "manifest") & frozenset(done),
+    )
 
 
-def is_ours(home: Home, work: Work) -> bool:
+def each(home: Home, function: Callable[[T], R], items: Iterable[T], *, most: int = AT_ONCE) -> list[R]:
+    """Apply a function to each item; several at a time where each one is a request. Gives the results in order."""
+    return at_once(function, items, most=most) if home.remote else [function(item) for item in items]
+
+
+def at_once(function: Callable[[T], R], items: Iterable[T], *, most: int = AT_ONCE) -> list[R]:
+    """Apply a function to each item, `most` at a time; gives the results in order."""
+    with ThreadPoolExecutor(most) as pool:
+        return list(pool.map(function, items))
+
+
+def finished(home: Home, manifest: Manifest, wanted: Iterable[str]) -> Output | None:
+    """Give the intact output that a done job has under one of the names wanted; writes nothing."""
+    names = frozenset(wanted)
+    return next((output for output in manifest.outputs if output.path in names and intact(home, output)), None)
+
+
+def intact(home: Home, output: Output) -> bool:
+    """The same size and ETag, or, where a copy or a touch changed the ETag, the same bytes."""
+    meta = home.outputs.head(output.path)
+    if meta is None or meta.size != output.size:
+        return False
+    if meta.etag == output.etag or meta.note == output.sha256:
+        return True
+    return home.root is not None and objects.holds_bytes(
+        home.root / output.path, size=output.size, sha256=output.sha256
+    )
+
+
+def is_ours(home: Home, work: Work, memory: Memory) -> bool:
     """Say whether the job's output name is held by the job itself, published or about to be; writes nothing."""
-    pending = _read(home, keys.publish(work.job.id), Pending)
-    manifest = _read(home, keys.manifest(work.job.id), Manifest)
-    made = [output for output in manifest.outputs if _intact(home, output)] if manifest else []
-    return any(output.path == work.output for output in (*made, *([pending.output] if pending else [])))
+    manifest, pending = memory.manifests.get(work.job.id), memory.pending.get(work.job.id)
+    if pending is not None and pending.output.path == work.output:
+        return True
+    return manifest is not None and finished(home, manifest, (work.output,)) is not None
 
 
 def restore(home: Home, work: Work) -> None:
     """Bring a job to where an earlier run left it."""
-    if _done(home, work) or _publish(home, work):
+    if (not work.again and _done(home, work)) or _publish(home, work):
         return
     _plan(home, work)
     if work.plan is None:
@@ -59,26 +112,40 @@ def restore(home: Home, work: Work) -> None:
         _assembled(home, work)
 
 
+def read(home: Home, key: str, kind: type[T]) -> T | None:
+    """Read a record; one that is missing, or that this version cannot read, is treated as not there."""
+    data = home.state.read(key)
+    try:
+        return None if data is None else wire.load(kind, data, where=key)
+    except WorkerError:
+        return None
+
+
 def _done(home: Home, work: Work) -> bool:
-    manifest = _read(home, keys.manifest(work.job.id), Manifest)
-    intact = [output for output in manifest.outputs if _intact(home, output)] if manifest else []
-    if manifest is None or not intact:
+    manifest = read(home, keys.manifest(work.job.id), Manifest)
+    found = [_refreshed(home, output) for output in manifest.outputs if intact(home, output)] if manifest else []
+    if manifest is None or not found:
         return False
-    wanted = next((output for output in intact if output.path in checks.names(work)), None)
+    wanted = next((output for output in found if output.path in checks.names(work)), None)
     if wanted is None:
         # The same work under another name: nothing to compute, only to place once more.
-        wanted = checks.place_again(home, work, intact[0])
-    refreshed = tuple(replace(output, etag=objects.etag(home.root / output.path)) for output in intact)
-    everything = refreshed if wanted in intact else (*refreshed, wanted)
-    if everything != manifest.outputs:
-        checks.record(home, work, everything, manifest.made)
-    checks.clean(home, work)
+        wanted = checks.place_again(home, work, found[0])
+        found.append(wanted)
+    if tuple(found) != manifest.outputs:
+        checks.record(home, work, tuple(found), manifest.made)
+    checks.tidy(home, work)
     work.state, work.result, work.made, work.assembled = "skipped", wanted, manifest.made, True
     return True
 
 
+def _refreshed(home: Home, output: Output) -> Output:
+    """Take up the ETag and version that an intact output has now."""
+    meta = home.outputs.head(output.path)
+    return replace(output, etag=meta.etag, version=meta.version) if meta else output
+
+
 def _publish(home: Home, work: Work) -> bool:
-    pending = _read(home, keys.publish(work.job.id), Pending)
+    pending = read(home, keys.publish(work.job.id), Pending)
     if pending is None or not objects.holds(home, pending.pin):
         return False
     published = checks.publish(home, work, pending)
@@ -88,20 +155,20 @@ def _publish(home: Home, work: Work) -> bool:
 
 def _plan(home: Home, work: Work) -> None:
     """Take up the newest plan, if the survey it was made from still counts."""
-    pin = _read(home, keys.index_pin(work.job.id), Pin)
-    numbers = sorted(checks.plan_numbers(home, work))
+    pin = read(home, keys.index_pin(work.job.id), Pin)
+    numbers = sorted(checks.plan_numbers(home, work)) if pin else []
     if pin is None or not numbers or not objects.holds(home, pin):
         return
-    survey = _read(home, pin.key, Survey)
+    survey = read(home, pin.key, Survey)
     key = keys.plan(work.job.id, numbers[-1])
-    plan = _read(home, key, Plan)
+    plan = read(home, key, Plan)
     if survey is None or plan is None or plan.options != work.job.options:
         return
     work.survey, work.survey_pin, work.plan, work.plan_pin = survey, pin, plan, objects.pin(home, key)
 
 
 def _segment(home: Home, work: Work, number: int) -> None:
-    pin = _read(home, keys.segment_pin(work.job.id, work.plan_id, number), Pin)
+    pin = read(home, keys.segment_pin(work.job.id, work.plan_id, number), Pin)
     if pin is not None and not _unspoilt(home, pin):
         work.warnings.append(f"segment {number + 1} of an earlier run has changed since it counted: it is made again")
         objects.delete(home, [keys.segment_pin(work.job.id, work.plan_id, number), pin.key])
@@ -114,8 +181,13 @@ def _segment(home: Home, work: Work, number: int) -> None:
 
 
 def _unspoilt(home: Home, pin: Pin) -> bool:
-    """Read a pinned object whole: a disk may have lost a byte while size and time stayed."""
-    return objects.same(objects.path(home, pin.key), size=pin.size, sha256=pin.sha256)
+    """Say whether a pinned object is as it was.
+
+    A folder's is read whole: a disk may have lost a byte while size and time stayed. A bucket vouches for its objects.
+    """
+    if home.prefix is None:
+        return objects.holds(home, pin)
+    return objects.holds_bytes(Path(home.prefix / pin.key), size=pin.size, sha256=pin.sha256)
 
 
 def _adopted(home: Home, work: Work, number: int) -> Pin | None:
@@ -123,6 +195,8 @@ def _adopted(home: Home, work: Work, number: int) -> Pin | None:
     for key in objects.listing(home, keys.segment(work.job.id, work.plan_id, number, "")):
         try:
             return checks.segment(home, work, number, key)
+        except StoreError:
+            raise
         except UprezError as error:
             work.warnings.append(f"segment {number + 1} of an earlier run is not used: {error.message}")
     return None
@@ -132,28 +206,10 @@ def _assembled(home: Home, work: Work) -> None:
     for key in objects.listing(home, keys.assembly(work.job.id, work.plan_id, "")):
         try:
             published = checks.result(home, work, key)
+        except StoreError:
+            raise
         except UprezError as error:
             work.warnings.append(f"the result of an earlier run is not used: {error.message}")
             continue
         work.finish(published.output, published.made)
         return
-
-
-def _intact(home: Home, output: Output) -> bool:
-    """The same size and ETag, or, where a copy or a touch changed the ETag, the same bytes."""
-    path = home.root / output.path
-    try:
-        if objects.etag(path) == output.etag and path.stat().st_size == output.size:
-            return True
-    except OSError:
-        return False
-    return objects.same(path, size=output.size, sha256=output.sha256)
-
-
-def _read(home: Home, key: str, kind: type[T]) -> T | None:
-    """Read a record; one that is missing, or that this version cannot read, is treated as not there."""
-    try:
-        data = objects.read(home, key)
-        return None if data is None else wire.load(kind, data, where=key)
-    except (StoreError, WorkerError):
-        return None

@@ -9,6 +9,7 @@ from typing import Literal, NamedTuple
 from uprez.job import Job, Pin, Plan, Survey, Video
 from uprez.report.results import Made, Output
 from uprez.store import keys
+from uprez.store.base import Store
 
 WorkState = Literal["open", "done", "skipped", "failed"]
 
@@ -31,9 +32,19 @@ class Work:
     job: Job
     video: Video
     output: str
-    """The name of the result, relative to the output folder."""
+    """The name of the result, relative to the output folder or to the top of the bucket."""
+    store: Store | None = None
+    """The bucket that the input is in, if it is in one."""
     fixed: bool = False
     """The name was asked for: no other may be taken instead."""
+    replace: bool = False
+    """What holds the name already is to be replaced."""
+    known: bool = True
+    """Something of it is in the place for outputs already; if not, there is nothing to take up."""
+    again: bool = False
+    """It is to be done although it is done already."""
+    own: frozenset[str] = frozenset()
+    """Names of outputs that this very job made before: when it is done again they are replaced."""
     state: WorkState = "open"
     survey: Survey | None = None
     survey_pin: Pin | None = None

@@ -21,6 +21,8 @@ from uprez.market.base import Instance, Launch, Offer, OfferQuery, cheapest_firs
 
 LOG_TAIL = 1 << 20
 """Bytes of a log that are read: it is read twice a second, and a film's log grows for days."""
+QUIET = {"ORT_DISABLE_TELEMETRY": "1"}
+"""ONNX Runtime 1.32 writes a device id and events into the home folder when it is imported, unless told not to."""
 DESTROY_S = 15.0
 """How long an instance may take to end; its dead-man needs at most two times `deadman.TERM_S`."""
 
@@ -66,7 +68,8 @@ class LocalMarket:
     def _create(self, launch: Launch) -> Instance:
         folder = self._folder / launch.lease
         try:
-            folder.mkdir(parents=True)
+            self._folder.mkdir(parents=True, exist_ok=True)
+            folder.mkdir(mode=0o700)  # launch.json holds a signed URL, the folder a copy of the video
             (folder / "launch.json").write_text(json.dumps(_orders(launch, folder)))
             self._children.append(_spawn(folder))
         except OSError as error:
@@ -120,7 +123,14 @@ def _orders(launch: Launch, folder: Path) -> deadman.Orders:
 
 
 def _base_environment(folder: Path) -> dict[str, str]:
-    return {"PATH": os.defpath, "HOME": str(folder), "TMPDIR": str(folder), "LANG": "C.UTF-8", "PYTHONUNBUFFERED": "1"}
+    return {
+        "PATH": os.defpath,
+        "HOME": str(folder),
+        "TMPDIR": str(folder),
+        "LANG": "C.UTF-8",
+        "PYTHONUNBUFFERED": "1",
+        **QUIET,
+    }
 
 
 def _spawn(folder: Path) -> subprocess.Popen[bytes]:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from uprez.errors import InputError
 from uprez.job import Index
 from uprez.media.frame import Frame
-from uprez.media.source import local_path, opened
+from uprez.media.source import opened, shown
 
 _EARLIER_KEYFRAMES = 3
 """Keyframes tried, going back, before decoding from the file's beginning."""
@@ -84,16 +84,16 @@ def _check(frame: VideoFrame, url: str, index: Index) -> None:
     video = index.video
     at = _at(index, frame.pts or 0)
     if frame.is_corrupt:
-        raise InputError(f"{local_path(url)}: the frame at {at} is damaged")
+        raise InputError(f"{shown(url)}: the frame at {at} is damaged")
     if (frame.width, frame.height, frame.format.name) != (video.width, video.height, video.pix_fmt):
         raise InputError(
-            f"{local_path(url)}: from {at} on the picture is {frame.width}x{frame.height} {frame.format.name},"
+            f"{shown(url)}: from {at} on the picture is {frame.width}x{frame.height} {frame.format.name},"
             f" before it was {video.width}x{video.height} {video.pix_fmt}"
         )
 
 
 def _missing(url: str, index: Index, pts: int) -> InputError:
-    return InputError(f"{local_path(url)}: the frame at {_at(index, pts)} cannot be decoded")
+    return InputError(f"{shown(url)}: the frame at {_at(index, pts)} cannot be decoded")
 
 
 def _at(index: Index, pts: int) -> str:

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import pairwise
-from pathlib import Path
 from threading import Lock
 from typing import Protocol, cast
 
@@ -24,7 +23,7 @@ from av.video.stream import VideoStream
 from uprez.errors import InputError
 from uprez.job import Colour, Index, Stream, StreamKind, Video
 from uprez.media.colour import colour_of
-from uprez.media.source import fraction, local_path, opened
+from uprez.media.source import fraction, opened, shown
 
 PIX_FMTS = ("yuv420p", "yuvj420p")
 MAX_SIDE = 16384
@@ -42,14 +41,14 @@ def quick(url: str) -> Video:
 
     Raises InputError, in one line, for what is not a video and for what this version cannot enhance correctly.
     """
-    path = local_path(url)
+    name = shown(url)
     with opened(url) as container:
-        stream = _picture(container, path)
+        stream = _picture(container, name)
         described = _described(container, stream.index)
-        _check_size(stream, path)
-        _check_scan(stream, path)
-        _check_first_frame(container, stream, path)
-        return _video(container, stream, _colour(stream, described, path), path)
+        _check_size(stream, name)
+        _check_scan(stream, name)
+        _check_first_frame(container, stream, name)
+        return _video(container, stream, _colour(stream, described, name), name)
 
 
 def index(url: str) -> Index:
@@ -57,60 +56,60 @@ def index(url: str) -> Index:
 
     Raises InputError for a file that ends early, for damaged packets and for frames without a time of their own.
     """
-    path = local_path(url)
+    name = shown(url)
     video = quick(url)
     with opened(url) as container:
         stream = container.streams[video.stream]
         promised = _promised(stream, video)
-        walk = _walk(container, stream, path)
-        _check_complete(container, video, walk, promised, path)
-    return _index(video, walk, path)
+        walk = _walk(container, stream, name)
+        _check_complete(container, video, walk, promised, name)
+    return _index(video, walk, name)
 
 
 # --- the picture's stream and its checks
 
 
-def _picture(container: InputContainer, path: Path) -> VideoStream:
+def _picture(container: InputContainer, name: str) -> VideoStream:
     moving = [stream for stream in container.streams.video if not _is_cover(stream)]
     if moving:
         return moving[0]
     if not len(container.streams):
-        raise InputError(f"{path}: no stream at all")
+        raise InputError(f"{name}: no stream at all")
     kinds = sorted({"cover art" if stream.type == "video" else stream.type for stream in container.streams})
-    raise InputError(f"{path}: no video stream: {' and '.join(kinds)} only")
+    raise InputError(f"{name}: no video stream: {' and '.join(kinds)} only")
 
 
 def _is_cover(stream: AvStream) -> bool:
     return bool(stream.disposition & (Disposition.attached_pic | Disposition.timed_thumbnails))
 
 
-def _check_size(stream: VideoStream, path: Path) -> None:
+def _check_size(stream: VideoStream, name: str) -> None:
     # A stream whose codec FFmpeg does not know has no context, although PyAV's types promise one.
     if cast("object | None", stream.codec_context) is None:
-        raise InputError(f"{path}: its video codec cannot be decoded here")
+        raise InputError(f"{name}: its video codec cannot be decoded here")
     if stream.pix_fmt not in PIX_FMTS:
-        raise InputError(f"{path}: pixel format {stream.pix_fmt} is not supported; 8-bit 4:2:0 ({PIX_FMTS[0]}) works")
+        raise InputError(f"{name}: pixel format {stream.pix_fmt} is not supported; 8-bit 4:2:0 ({PIX_FMTS[0]}) works")
     size = f"{stream.width}x{stream.height}"
     if not (0 < stream.width <= MAX_SIDE and 0 < stream.height <= MAX_SIDE):
-        raise InputError(f"{path}: size {size} is out of range; 2 to {MAX_SIDE} pixels a side work")
+        raise InputError(f"{name}: size {size} is out of range; 2 to {MAX_SIDE} pixels a side work")
     if stream.width % 2 or stream.height % 2:
-        raise InputError(f"{path}: odd size {size} is not supported; even sides work")
+        raise InputError(f"{name}: odd size {size} is not supported; even sides work")
 
 
-def _check_scan(stream: VideoStream, path: Path) -> None:
+def _check_scan(stream: VideoStream, name: str) -> None:
     if stream.codec_context.field_order in _INTERLACED_ORDERS:
-        raise InputError(f"{path}: interlaced video is not supported; deinterlace it first")
+        raise InputError(f"{name}: interlaced video is not supported; deinterlace it first")
 
 
-def _check_first_frame(container: InputContainer, stream: VideoStream, path: Path) -> None:
+def _check_first_frame(container: InputContainer, stream: VideoStream, name: str) -> None:
     frame = next(container.decode(stream), None)
     if frame is None:
-        raise InputError(f"{path}: not one frame of its video can be decoded")
+        raise InputError(f"{name}: not one frame of its video can be decoded")
     if frame.interlaced_frame:
-        raise InputError(f"{path}: interlaced video is not supported; deinterlace it first")
+        raise InputError(f"{name}: interlaced video is not supported; deinterlace it first")
     if _turned(frame):
         raise InputError(
-            f"{path}: the video is to be shown turned or mirrored (display matrix, {frame.rotation} degrees), which is"
+            f"{name}: the video is to be shown turned or mirrored (display matrix, {frame.rotation} degrees), which is"
             " not supported; upright video works"
         )
 
@@ -123,12 +122,12 @@ def _turned(frame: VideoFrame) -> bool:
 # --- facts from the headers
 
 
-def _video(container: InputContainer, stream: VideoStream, colour: Colour, path: Path) -> Video:
+def _video(container: InputContainer, stream: VideoStream, colour: Colour, name: str) -> Video:
     duration = _duration(container, stream)
     rate = _rate(stream)
     return Video(
         container=container.format.name,
-        size=path.stat().st_size,
+        size=container.size,
         stream=stream.index,
         codec=_codec(stream),
         width=stream.width,
@@ -136,7 +135,7 @@ def _video(container: InputContainer, stream: VideoStream, colour: Colour, path:
         pix_fmt=str(stream.pix_fmt),
         sar=fraction(stream.sample_aspect_ratio or Fraction(1)),
         rate=rate,
-        time_base=_time_base(stream, path),
+        time_base=_time_base(stream, name),
         duration=duration,
         frames=stream.frames or (round(duration * rate) if duration and rate else None),
         colour=colour,
@@ -144,9 +143,9 @@ def _video(container: InputContainer, stream: VideoStream, colour: Colour, path:
     )
 
 
-def _time_base(stream: AvStream, path: Path) -> Fraction:
+def _time_base(stream: AvStream, name: str) -> Fraction:
     if not stream.time_base:
-        raise InputError(f"{path}: its video stream has no time base")
+        raise InputError(f"{name}: its video stream has no time base")
     return fraction(stream.time_base)
 
 
@@ -177,7 +176,7 @@ def _codec(stream: AvStream) -> str:
     return stream.name or "unknown"
 
 
-def _colour(stream: VideoStream, described: str, path: Path) -> Colour:
+def _colour(stream: VideoStream, described: str, name: str) -> Colour:
     siting = re.search(r"\((?:[^()]*, )?(left|center|topleft|top|bottomleft|bottom)\)", described)
     try:
         return colour_of(
@@ -190,7 +189,7 @@ def _colour(stream: VideoStream, described: str, path: Path) -> Colour:
             height=stream.height,
         )
     except InputError as error:
-        raise InputError(f"{path}: {error.message}") from error
+        raise InputError(f"{name}: {error.message}") from error
 
 
 def _described(container: InputContainer, number: int) -> str:
@@ -230,7 +229,7 @@ class _Walk:
         return self.packets - len(self.shown)
 
 
-def _walk(container: InputContainer, picture: AvStream, path: Path) -> _Walk:
+def _walk(container: InputContainer, picture: AvStream, name: str) -> _Walk:
     shown: list[tuple[int, bool, int]] = []
     packets, end = 0, Fraction(0)
     for packet in _packets(container):
@@ -239,11 +238,11 @@ def _walk(container: InputContainer, picture: AvStream, path: Path) -> _Walk:
             continue
         packets += 1
         if packet.is_corrupt:
-            raise InputError(f"{path}: packet {packets} of its video is damaged or cut off (is the file truncated?)")
+            raise InputError(f"{name}: packet {packets} of its video is damaged or cut off (is the file truncated?)")
         if packet.is_discard:
             continue
         if packet.pts is None:
-            raise InputError(f"{path}: packet {packets} of its video has no time", hint="remux it to Matroska first")
+            raise InputError(f"{name}: packet {packets} of its video has no time", hint="remux it to Matroska first")
         shown.append((packet.pts, packet.is_keyframe, packet.duration or 0))
     return _Walk(shown=tuple(shown), packets=packets, end=end)
 
@@ -264,23 +263,23 @@ def _promised(stream: AvStream, video: Video) -> int:
     return len(stream.index_entries) if "mov" in video.container.split(",") else 0
 
 
-def _check_complete(container: InputContainer, video: Video, walk: _Walk, promised: int, path: Path) -> None:
+def _check_complete(container: InputContainer, video: Video, walk: _Walk, promised: int, name: str) -> None:
     if walk.packets < promised:
         raise InputError(
-            f"{path}: ends early: {promised} frames are listed, {walk.packets} can be read (is the file truncated?)"
+            f"{name}: ends early: {promised} frames are listed, {walk.packets} can be read (is the file truncated?)"
         )
     if not walk.packets:
-        raise InputError(f"{path}: its video stream holds no frame")
+        raise InputError(f"{name}: its video stream holds no frame")
     stated = Fraction(container.duration or 0, av.time_base)
     # Matroska lists no frames, but its header states the length; writers round that to less than a second.
     if "matroska" in video.container.split(",") and walk.end + 1 < stated:
         raise InputError(
-            f"{path}: ends early: its header states {float(stated):.2f} s, {float(walk.end):.2f} s can be read"
+            f"{name}: ends early: its header states {float(stated):.2f} s, {float(walk.end):.2f} s can be read"
             " (is the file truncated?)"
         )
 
 
-def _index(video: Video, walk: _Walk, path: Path) -> Index:
+def _index(video: Video, walk: _Walk, name: str) -> Index:
     shown = sorted(walk.shown)
     keyframes = tuple(pts for pts, key, _ in shown if key)
     if not walk.hidden and keyframes:
@@ -288,8 +287,8 @@ def _index(video: Video, walk: _Walk, path: Path) -> Index:
         shown = [entry for entry in shown if entry[0] >= keyframes[0]]
     pts = tuple(entry[0] for entry in shown)
     if not pts:
-        raise InputError(f"{path}: its video stream holds no frame that is shown")
-    _check_distinct(pts, video, path)
+        raise InputError(f"{name}: its video stream holds no frame that is shown")
+    _check_distinct(pts, video, name)
     last_duration = shown[-1][2] or _usual_duration(pts, video)
     return Index(
         video=video if video.rate else replace(video, rate=_measured_rate(pts, last_duration, video.time_base)),
@@ -305,12 +304,12 @@ def _measured_rate(pts: tuple[int, ...], last_duration: int, time_base: Fraction
     return (len(pts) / ((pts[-1] + last_duration - pts[0]) * time_base)).limit_denominator(1001)
 
 
-def _check_distinct(pts: tuple[int, ...], video: Video, path: Path) -> None:
+def _check_distinct(pts: tuple[int, ...], video: Video, name: str) -> None:
     # Frames are found by their pts, so two with the same one cannot be told apart; moving one would invent a time.
     for before, after in pairwise(pts):
         if before == after:
             seconds = float(after * video.time_base)
-            raise InputError(f"{path}: two frames have the same time, {seconds:.3f} s", hint="remux the file first")
+            raise InputError(f"{name}: two frames have the same time, {seconds:.3f} s", hint="remux the file first")
 
 
 def _usual_duration(pts: tuple[int, ...], video: Video) -> int:

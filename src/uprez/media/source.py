@@ -6,17 +6,21 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
-from typing import Protocol
+from typing import BinaryIO, Protocol, cast
 from urllib.parse import unquote, urlsplit
 
 import av
 from av.container import InputContainer
 from av.error import FFmpegError
 
+from uprez import http
 from uprez.errors import InputError
 
 DEMUXERS = ("mov", "matroska", "avi", "mpegts", "mpeg", "flv", "ogg", "asf", "yuv4mpegpipe")
 """Formats that hold their own frames. Playlists (concat, hls, dash, image sequences) open other files: never these."""
+
+
+NO_INDEX = "its index (the moov atom) is missing: the file is truncated or was never finished"
 
 
 class Ratio(Protocol):
@@ -38,21 +42,36 @@ _OPTIONS = {
 }
 
 
-def local_path(url: str) -> Path:
-    """Give the path of a "file://" URL. Raises InputError for any other URL."""
-    parts = urlsplit(url)
-    if parts.scheme != "file" or parts.netloc not in ("", "localhost"):
-        raise InputError(f"{url}: only file:// URLs of this machine can be read", hint="give a path on this machine")
-    return Path(unquote(parts.path))
+def shown(url: str) -> str:
+    """Name a URL for people: a file by its path, anything else without its query, which may hold a signature."""
+    return str(_local_path(url)) if urlsplit(url).scheme == "file" else http.shown(url)
 
 
 @contextmanager
 def opened(url: str) -> Iterator[InputContainer]:
-    """Open a media file and close it again. FFmpeg's errors, then and while it is read, are raised as InputError."""
-    path = local_path(url)
-    # "file:" keeps FFmpeg from taking the front of a name such as "http:1.mp4" for a protocol.
-    with reading(path), _open(f"file:{path}") as container:
+    """Open a media file (file://) or object (http://, https://, by range requests) and close it again.
+
+    FFmpeg's errors, then and while it is read, are raised as InputError; those of the connection, which say nothing
+    about the video, as FetchError.
+    """
+    if urlsplit(url).scheme == "file":
+        path = _local_path(url)
+        # "file:" keeps FFmpeg from taking the front of a name such as "http:1.mp4" for a protocol.
+        with _reading(url), _open(f"file:{path}") as container:
+            yield container
+        return
+    if urlsplit(url).scheme not in ("http", "https"):
+        raise InputError(f"{url[:80]}: only file://, http:// and https:// can be read")
+    # Our own reader, not FFmpeg's: it retries, sees that the object stays the same, and can open nothing else.
+    with http.RangeFile(url) as file, _reading(url, file), _open(cast("BinaryIO", file)) as container:
         yield container
+
+
+def _local_path(url: str) -> Path:
+    parts = urlsplit(url)
+    if parts.scheme != "file" or parts.netloc not in ("", "localhost"):
+        raise InputError(f"{url[:80]}: not a file:// URL of this machine")
+    return Path(unquote(parts.path))
 
 
 def fraction(ratio: Ratio) -> Fraction:
@@ -60,7 +79,7 @@ def fraction(ratio: Ratio) -> Fraction:
     return Fraction(ratio.numerator, ratio.denominator)
 
 
-def _open(name: str) -> InputContainer:
+def _open(name: str | BinaryIO) -> InputContainer:
     if int(av.__version__.split(".", 1)[0]) >= 19:  # it takes metadata that is not UTF-8 as it is
         return av.open(name, "r", options=dict(_OPTIONS))
     wanted = {"metadata_errors": "replace"}
@@ -69,12 +88,13 @@ def _open(name: str) -> InputContainer:
 
 
 @contextmanager
-def reading(path: Path) -> Iterator[None]:
-    """Turn FFmpeg's errors into InputError with one line that names the file and what is wrong with it."""
+def _reading(url: str, remote: http.RangeFile | None = None) -> Iterator[None]:
+    """Turn FFmpeg's errors into InputError with one line that names the place and what is wrong with it."""
     try:
         yield
     except FFmpegError as error:
-        raise InputError(f"{path}: {_why(path, error)}") from error
+        why = _why_remote(remote, error) if remote else _why(_local_path(url), error)
+        raise InputError(f"{shown(url)}: {why}") from error
 
 
 def _why(path: Path, error: FFmpegError) -> str:
@@ -86,8 +106,17 @@ def _why(path: Path, error: FFmpegError) -> str:
         return "may not be read by this user"
     if path.stat().st_size == 0:
         return "the file is empty"
-    if _ends_before_moov(path):
-        return "its index (the moov atom) is missing: the file is truncated or was never finished"
+    with path.open("rb") as file:
+        return NO_INDEX if _ends_before_moov(file, path.stat().st_size) else _not_a_video(error)
+
+
+def _why_remote(file: http.RangeFile, error: FFmpegError) -> str:
+    if not file.size:
+        return "the object is empty"
+    return NO_INDEX if _ends_before_moov(cast("BinaryIO", file), file.size) else _not_a_video(error)
+
+
+def _not_a_video(error: FFmpegError) -> str:
     return f"cannot be read as a video ({_plain(error)})"
 
 
@@ -95,20 +124,18 @@ def _plain(error: FFmpegError) -> str:
     return f"FFmpeg: {error.strerror or type(error).__name__}"
 
 
-def _ends_before_moov(path: Path) -> bool:
+def _ends_before_moov(file: BinaryIO, size: int) -> bool:
     """Walk the top-level boxes of an MP4 or QuickTime file; False for anything else."""
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        offset = 0
-        while offset + 8 <= size:
-            file.seek(offset)
-            head = file.read(16)
-            if offset == 0 and head[4:8] not in (b"ftyp", b"wide", b"mdat"):
-                return False
-            if head[4:8] == b"moov":
-                return False
-            length = int.from_bytes(head[8:16] if head[:4] == b"\0\0\0\1" else head[:4], "big")
-            if length < 8:  # 0: "to the end of the file"; 1 to 7: damaged
-                return True
-            offset += length
+    offset = 0
+    while offset + 8 <= size:
+        file.seek(offset)
+        head = file.read(16)
+        if offset == 0 and head[4:8] not in (b"ftyp", b"wide", b"mdat"):
+            return False
+        if head[4:8] == b"moov":
+            return False
+        length = int.from_bytes(head[8:16] if head[:4] == b"\0\0\0\1" else head[:4], "big")
+        if length < 8:  # 0: "to the end of the file"; 1 to 7: damaged
+            return True
+        offset += length
     return offset > 0

@@ -6,7 +6,6 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from av.video.stream import VideoStream
@@ -15,7 +14,7 @@ from uprez.errors import InputError, VerifyError
 from uprez.job import Encoding, Index, Plan, Segment
 from uprez.media.encode import extradata_sha256
 from uprez.media.mux import carried, taken
-from uprez.media.source import fraction, opened
+from uprez.media.source import fraction, opened, shown
 from uprez.media.timeline import Timeline, timeline
 
 if TYPE_CHECKING:
@@ -40,66 +39,67 @@ class Facts:
     """Sound tracks, each equal to the source's bit for bit."""
 
 
-def segment(path: Path, *, plan: Plan, segment: Segment) -> None:
+def segment(url: str, *, plan: Plan, segment: Segment) -> None:
     """Check a segment. Raises VerifyError, naming what differs: settings, size, number of frames, first keyframe."""
+    name = shown(url)
     try:
-        with opened(path.resolve().as_uri()) as container:
-            stream = _picture(container.streams.video, path)
-            _check_picture(stream, plan, path)
-            _check_extradata(stream, plan, path)
+        with opened(url) as container:
+            stream = _picture(container.streams.video, name)
+            _check_picture(stream, plan, name)
+            _check_extradata(stream, plan, name)
             keys = [packet.is_keyframe for packet in container.demux(stream) if packet.size]
     except InputError as error:
         raise VerifyError(error.message) from error
-    _check_count(path, "packets", len(keys), segment.count)
+    _check_count(name, "packets", len(keys), segment.count)
     if not keys[0]:
-        raise VerifyError(f"{path}: does not begin with a keyframe")
-    _check_count(path, "frames", len(_shown(path, plan.preflight.encoding)), segment.count)
+        raise VerifyError(f"{name}: does not begin with a keyframe")
+    _check_count(name, "frames", len(_times_shown(url, plan.preflight.encoding)), segment.count)
 
 
-def result(path: Path, *, plan: Plan, index: Index, source_url: str) -> Facts:
+def result(url: str, *, plan: Plan, index: Index, source_url: str) -> Facts:
     """Check a result against its plan and its source: size, frames, times, sound.
 
     Raises VerifyError, naming what differs, or InputError when the source cannot be read.
     """
-    times = timeline(index, plan.first, plan.count)
+    name, times = shown(url), timeline(index, plan.first, plan.count)
     try:
-        with opened(path.resolve().as_uri()) as container:
-            _check_picture(_picture(container.streams.video, path), plan, path)
-        shown = _shown(path, plan.preflight.encoding)
-        sound = _sound_of(path)
+        with opened(url) as container:
+            _check_picture(_picture(container.streams.video, name), plan, name)
+        seen = _times_shown(url, plan.preflight.encoding)
+        sound = _sound_of(url)
     except InputError as error:
         raise VerifyError(error.message) from error
-    _check_count(path, "frames", len(shown), plan.count)
+    _check_count(name, "frames", len(seen), plan.count)
     due = _source_sound(source_url, plan, index, times)
-    shift = _check_times(path, shown, times, plan, due)
-    _check_sound(path, sound, due, shift)
-    return Facts(frames=len(shown), duration=(times.end - times.pts[0]) * times.time_base, audio=len(sound))
+    shift = _check_times(name, seen, times, plan, due)
+    _check_sound(name, sound, due, shift)
+    return Facts(frames=len(seen), duration=(times.end - times.pts[0]) * times.time_base, audio=len(sound))
 
 
 # --- the picture
 
 
-def _picture(streams: tuple[VideoStream, ...], path: Path) -> VideoStream:
+def _picture(streams: tuple[VideoStream, ...], name: str) -> VideoStream:
     if not streams:
-        raise VerifyError(f"{path}: holds no video")
+        raise VerifyError(f"{name}: holds no video")
     return streams[0]
 
 
-def _check_picture(stream: VideoStream, plan: Plan, path: Path) -> None:
+def _check_picture(stream: VideoStream, plan: Plan, name: str) -> None:
     encoding = plan.preflight.encoding
     # FFmpeg names full range twice: in the range, and in the old yuvj formats that its decoders still give.
     pix_fmt = (stream.pix_fmt or "").replace("yuvj", "yuv")
     got = (stream.codec_context.codec.canonical_name, stream.width, stream.height, pix_fmt)
     due = (encoding.codec, plan.width, plan.height, encoding.pix_fmt)
     if got != due:
-        raise VerifyError(f"{path}: holds {_kind(got)}, the plan says {_kind(due)}")
+        raise VerifyError(f"{name}: holds {_kind(got)}, the plan says {_kind(due)}")
 
 
-def _check_extradata(stream: VideoStream, plan: Plan, path: Path) -> None:
+def _check_extradata(stream: VideoStream, plan: Plan, name: str) -> None:
     got, due = extradata_sha256(stream), plan.preflight.extradata_sha256
     if got != due:
         raise VerifyError(
-            f"{path}: made with other encoder settings than the plan's (extradata {got[:12]}, the plan has {due[:12]})"
+            f"{name}: made with other encoder settings than the plan's (extradata {got[:12]}, the plan has {due[:12]})"
         )
 
 
@@ -107,34 +107,34 @@ def _kind(facts: tuple[str, int, int, str | None]) -> str:
     return f"{facts[0]} {facts[1]}x{facts[2]} {facts[3]}"
 
 
-def _check_count(path: Path, what: str, got: int, due: int) -> None:
+def _check_count(name: str, what: str, got: int, due: int) -> None:
     if got != due:
-        raise VerifyError(f"{path}: {got} {what}, the plan says {due}")
+        raise VerifyError(f"{name}: {got} {what}, the plan says {due}")
 
 
-def _shown(path: Path, encoding: Encoding) -> list[Fraction]:
+def _times_shown(url: str, encoding: Encoding) -> list[Fraction]:
     """Decode everything and give the times, in seconds, at which frames are shown."""
-    with opened(path.resolve().as_uri()) as container:
+    with opened(url) as container:
         stream = container.streams.video[0]
         stream.thread_count = encoding.threads
         stream.thread_type = "AUTO"
         frames = [(frame.pts, frame.is_corrupt) for frame in container.decode(stream)]
         tick = fraction(stream.time_base or Fraction(1))
     if any(corrupt or pts is None for pts, corrupt in frames):
-        raise VerifyError(f"{path}: a frame of it is damaged")
+        raise VerifyError(f"{shown(url)}: a frame of it is damaged")
     return [(pts or 0) * tick for pts, _ in frames]
 
 
-def _check_times(path: Path, shown: list[Fraction], times: Timeline, plan: Plan, sound: Sequence[Track]) -> Fraction:
+def _check_times(name: str, seen: list[Fraction], times: Timeline, plan: Plan, sound: Sequence[Track]) -> Fraction:
     """Compare the times of all frames with the timeline; give by how many seconds the whole file is later than it."""
     due = [pts * times.time_base for pts in times.pts]
-    shift = shown[0] - due[0]
+    shift = seen[0] - due[0]
     if not -_tolerance(plan) <= shift <= _largest_shift(plan, sound):
-        raise VerifyError(f"{path}: begins at {_seconds(shown[0])}, the timeline says {_seconds(due[0])}")
-    for number, (got, wanted) in enumerate(zip(shown, due, strict=True)):
+        raise VerifyError(f"{name}: begins at {_seconds(seen[0])}, the timeline says {_seconds(due[0])}")
+    for number, (got, wanted) in enumerate(zip(seen, due, strict=True)):
         if abs(got - wanted - shift) > _tolerance(plan):
             raise VerifyError(
-                f"{path}: frame {number} is shown at {_seconds(got)}, the timeline says {_seconds(wanted + shift)}"
+                f"{name}: frame {number} is shown at {_seconds(got)}, the timeline says {_seconds(wanted + shift)}"
             )
     return shift
 
@@ -158,8 +158,8 @@ def _seconds(value: Fraction) -> str:
 # --- the sound
 
 
-def _sound_of(path: Path) -> list[Track]:
-    with opened(path.resolve().as_uri()) as container:
+def _sound_of(url: str) -> list[Track]:
+    with opened(url) as container:
         streams = container.streams.audio
         packets: Iterable[AnyPacket] = container.demux(*streams) if streams else ()
         return _tracks([stream.index for stream in streams], packets)
@@ -190,14 +190,14 @@ def _payload(packet: AnyPacket) -> bytes:
     return data
 
 
-def _check_sound(path: Path, sound: Sequence[Track], due: Sequence[Track], shift: Fraction) -> None:
-    _check_count(path, "sound tracks", len(sound), len(due))
+def _check_sound(name: str, sound: Sequence[Track], due: Sequence[Track], shift: Fraction) -> None:
+    _check_count(name, "sound tracks", len(sound), len(due))
     for number, (track, wanted) in enumerate(zip(sound, due, strict=True)):
-        _check_count(path, f"packets in sound track {number}", len(track), len(wanted))
+        _check_count(name, f"packets in sound track {number}", len(track), len(wanted))
         for (got_at, got), (due_at, expected) in zip(track, wanted, strict=True):
             if got != expected:
-                raise VerifyError(f"{path}: sound track {number} differs from the source's at {_seconds(due_at)}")
+                raise VerifyError(f"{name}: sound track {number} differs from the source's at {_seconds(due_at)}")
             if abs(got_at - due_at - shift) > _MKV_TICK:
                 raise VerifyError(
-                    f"{path}: sound track {number} is at {_seconds(got_at)} where {_seconds(due_at + shift)} is due"
+                    f"{name}: sound track {number} is at {_seconds(got_at)} where {_seconds(due_at + shift)} is due"
                 )

@@ -28,6 +28,8 @@ class Output:
     """Bytes."""
     etag: str
     sha256: str
+    version: str | None = None
+    """The version's name, in a bucket that keeps versions."""
     frames: int
     duration_s: float
     width: int
@@ -119,6 +121,9 @@ class Results:
     exit_code: int
     dry_run: bool = False
     output_dir: str
+    """A folder, or the URL of a prefix of a bucket."""
+    left: int = 0
+    """Videos that this run left for another, by `max_files`."""
     cost_usd: Decimal = Decimal(0)
     jobs: tuple[JobResult, ...] = ()
     leases: tuple[LeaseResult, ...] = field(default=())
