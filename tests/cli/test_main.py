@@ -13,6 +13,7 @@ import pytest
 import uprez
 from uprez import batch, errors
 from uprez.cli.main import run_cli
+from uprez.config.variables import FALLBACKS, NAMES
 from uprez.errors import UprezError
 
 REPO = Path(__file__).resolve().parents[2]
@@ -23,6 +24,9 @@ CODES = {
     "ModelError": 1,
     "EncodeError": 1,
     "StoreError": 1,
+    "DeniedError": 1,
+    "BusyError": 1,
+    "FetchError": 1,
     "VerifyError": 1,
     "WorkerError": 1,
     "PlanError": 1,
@@ -37,6 +41,8 @@ CODES = {
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Work in an empty folder, with this machine's state and cache in it."""
+    for name in (*NAMES, *FALLBACKS):
+        monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("UPREZ_STATE_DIR", str(tmp_path / "state"))
     monkeypatch.setenv("UPREZ_CACHE_DIR", str(tmp_path / "cache"))
     monkeypatch.setenv("COLUMNS", "200")

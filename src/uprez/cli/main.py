@@ -19,7 +19,7 @@ import typer
 from typer.exceptions import TyperException
 
 from uprez import __version__
-from uprez.cli import enhance, models, run, work
+from uprez.cli import clean, config, doctor, enhance, flags, models, run, url, work
 from uprez.config.environment import folders
 from uprez.errors import EXIT_DEFECT, EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE, UprezError
 from uprez.report.console import printable
@@ -32,8 +32,12 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command("run")(run.run)
-app.command("enhance")(enhance.enhance)
+app.command("run", cls=flags.Grouped)(run.run)
+app.command("enhance", cls=flags.Grouped)(enhance.enhance)
+app.command("url", cls=flags.Grouped)(url.url)
+app.command("clean", cls=flags.Grouped)(clean.clean)
+app.command("doctor", cls=flags.Grouped)(doctor.doctor)
+app.command("config", cls=flags.Grouped)(config.config)
 app.command("work", hidden=True)(work.work)
 app.add_typer(models.app, name="models")
 
