@@ -97,6 +97,14 @@ def test_max_files_counts_what_can_be_done(run: Run, house: House, clip: MakeCli
     assert not (house.outputs / "a-broken.x2.mp4").exists()
 
 
+def test_results_in_another_folder_are_no_inputs(run: Run, house: House) -> None:
+    """What uprez made in a folder among the inputs is known for its own, whatever the outputs' folder is now."""
+    run(output_dir=str(house.inputs / "made"))
+    assert (house.inputs / "made" / "clip.x2.mp4").exists()
+    said = run(output_dir=str(house.top / "elsewhere"), scale="3")
+    assert "[OK] Found 1 video files" in said
+
+
 class _Receiver(http.server.BaseHTTPRequestHandler):
     """A webhook's other end."""
 

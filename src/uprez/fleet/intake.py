@@ -23,7 +23,7 @@ from uprez.report.console import Console
 from uprez.report.results import JobResult, Made, Output
 from uprez.store import find
 from uprez.store.base import Store
-from uprez.store.open import Home, bucket_store
+from uprez.store.open import Home, bucket_store, find_home
 
 SUFFIXES = ("mp4", "mkv")
 """Of results."""
@@ -162,11 +162,17 @@ def _all(settings: Settings, top: Location, memory: Memory, console: Console) ->
         return store, [_Found(name=source.name, source=partial(_itself, source)) for source in sources]
     folder = top.folder or Path()
     skip = frozenset(out.folder.absolute() / name for name in memory.outputs) if out.folder else frozenset[Path]()
-    paths = find.folder(folder, skip=skip, recursive=settings.recursive, warn=console.warn)
+    paths = find.folder(folder, skip=skip, outputs=_made_in, recursive=settings.recursive, warn=console.warn)
     names = [path.relative_to(folder).as_posix() for path in paths]
     return None, [
         _Found(name=name, source=partial(find.source, path, name)) for path, name in zip(paths, names, strict=True)
     ]
+
+
+def _made_in(folder: Path) -> frozenset[Path]:
+    """List what earlier runs made in another output folder, which lies among the inputs."""
+    home = find_home(Location(text=str(folder), folder=folder), None)
+    return frozenset(folder / name for name in resume.remember(home).outputs) if home else frozenset()
 
 
 def _itself(source: Source) -> Source:

@@ -13,6 +13,7 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 from uprez import http
 from uprez.errors import InputError, UsageError
 from uprez.job import Source
+from uprez.store import keys
 from uprez.store.base import Meta, Store
 
 SUFFIXES = frozenset(
@@ -27,18 +28,26 @@ SAMPLE = 1 << 20
 
 
 def folder(
-    top: Path, *, skip: frozenset[Path] = frozenset(), recursive: bool = True, warn: Callable[[str], None]
+    top: Path,
+    *,
+    skip: frozenset[Path] = frozenset(),
+    outputs: Callable[[Path], frozenset[Path]] = lambda _: frozenset(),
+    recursive: bool = True,
+    warn: Callable[[str], None],
 ) -> list[Path]:
     """List the videos in a folder and below it, by name; hidden folders and the paths in `skip` are no inputs.
 
-    A folder below that cannot be read is passed over with a warning. Raises UsageError when `top` is missing or
-    cannot be read.
+    `outputs` says what uprez has made in a folder that holds its state: nothing of that is an input. A folder below
+    that cannot be read is passed over with a warning. Raises UsageError when `top` is missing or cannot be read.
     """
     if not top.is_dir():
         what = "is not a folder" if top.exists() else "does not exist"
         raise UsageError(f"the input folder {top} {what}", hint="choose it with --input-dir, or one file with --input")
-    made = {os.path.realpath(path) for path in skip}  # the same file may be found by another way (`..`, a link)
-    videos = (path for path in _walk(top, recursive, warn) if path.suffix.lower() in SUFFIXES)
+    videos = [path for path in _walk(top, recursive, warn) if path.suffix.lower() in SUFFIXES]
+    places = {folder for path in videos for folder in (path.parent, *path.parents) if folder.is_relative_to(top)}
+    ours = (outputs(place) for place in places if (place / keys.PREFIX / keys.MARKER).exists())
+    # The same file may be found by another way (`..`, a link).
+    made = {os.path.realpath(path) for path in skip.union(*ours)}
     return sorted(path for path in videos if os.path.realpath(path) not in made)
 
 
