@@ -4,6 +4,7 @@ materials and, where it asks for one, an S3 server."""
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +17,12 @@ from uprez_guard_plugin import guard
 __all__ = ["guard", "materials", "s3_proxy", "s3_proxy_once", "s3_server"]  # fixtures: pytest finds them by name
 
 REPO = Path(__file__).resolve().parent.parent
+
+for interrupt, usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+    if (
+        signal.getsignal(interrupt) is signal.SIG_IGN
+    ):  # started by nohup or in a shell's background: uprez respects that
+        signal.signal(interrupt, usual)
 
 os.environ.setdefault("HYPOTHESIS_STORAGE_DIRECTORY", str(REPO / ".cache" / "hypothesis"))
 
