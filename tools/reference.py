@@ -53,7 +53,7 @@ def page(text: str) -> str:
 
 def _row(name: str, key: Key, default: str) -> str:
     flag = f"{flag_of(name)}/--no-{flag_of(name)[2:]}" if key.kind is SWITCH else flag_of(name)
-    ways = [f"`{way}`" for way in (*([flag] if key.flag else []), *([key.env] if key.env else []), *key.also)]
+    ways = [f"`{way}`" for way in (*([flag] if key.flag else []), *filter(None, (key.env, key.old_env)), *key.also)]
     what = f"Retired: {key.retired}." if key.retired else key.help + (" *Not acted on yet.*" if key.not_yet else "")
     allowed = "" if key.retired else key.kind.allowed
     cells = (f"`{name}`", ", ".join(ways), allowed, f"`{default}`" if default else "", REMOTE[key.remote], what)

@@ -14,6 +14,15 @@
     |   +-- PlanError             1  this machine cannot make segments that join the others
     |   +-- Stopped               1  the sheet told the worker to stop; never reaches a person
     +-- RentError                 4  nothing could be rented within the limits
+    |   +-- MarketError           4  a market did not do what was asked
+    |       +-- KeyRefused        2  the market's key is wrong, or may not do this
+    |       +-- NoSuchAsk         4  the offer is taken or gone: the next one may do
+    |       +-- NoSuchInstance    4  there is no such instance, or no longer
+    |       +-- RateLimited       4  the call came too soon, and nothing was done
+    |       +-- QuotaExceeded     4  no more searching today
+    |       +-- Refused           4  any other plain no: nothing was done
+    |       +-- Unclear           4  no answer, or one that cannot be read: it may have been done
+    |           +-- MaybeMade     4  the same of renting: an instance may exist, and bill
     +-- BudgetError               5  the budget ended before the work did
     +-- BillingError              6  an instance may still be running; outranks every other code
 
@@ -98,6 +107,56 @@ class RentError(UprezError):
     """The market offers nothing within the limits, or every machine it gave was lost."""
 
     exit_code = 4
+
+
+class MarketError(RentError):
+    """A market did not do, or may not have done, what was asked of it."""
+
+    def __init__(self, message: str, *, hint: str | None = None, status: int | None = None, code: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.status = status
+        """Of the answer; None where there was none."""
+        self.code = code
+        """The market's own word for it, "" where it gave none."""
+
+
+class KeyRefused(MarketError):
+    """The key is not accepted, or lacks the right for this call."""
+
+    exit_code = EXIT_USAGE
+
+
+class NoSuchAsk(MarketError):
+    """Somebody else was faster, or the offer ended: the next one may do."""
+
+
+class NoSuchInstance(MarketError):
+    """The instance does not exist, or no longer."""
+
+
+class RateLimited(MarketError):
+    """The call came too soon and was not carried out."""
+
+    wait_s: float = 0.0
+    """Seconds until it may be made again, at least."""
+
+
+class QuotaExceeded(MarketError):
+    """The day's searches are used up."""
+
+
+class Refused(MarketError):
+    """A plain no, by `code`."""
+
+
+class Unclear(MarketError):
+    """It is not known whether the call was carried out."""
+
+
+class MaybeMade(Unclear):
+    """Renting had no clear answer: only the list can say whether `label` exists."""
+
+    label: str = ""
 
 
 class BudgetError(UprezError):

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from uprez.config.variables import FALLBACKS, NAMES
+from uprez.config.variables import FALLBACKS, NAMES, OLD_NAMES
 
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Work in an empty folder, with this machine's state and cache in it and no variable of ours."""
-    for name in (*NAMES, *FALLBACKS):
+    for name in (*NAMES, *OLD_NAMES, *FALLBACKS):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("UPREZ_STATE_DIR", str(tmp_path / "state"))
     monkeypatch.setenv("UPREZ_CACHE_DIR", str(tmp_path / "cache"))

@@ -87,7 +87,7 @@ def test_flags_are_named_for_their_keys() -> None:
     without = {name for name, key in KEYS.items() if not key.flag and not name.startswith("local")}
     assert without == {
         *("batch.input_dir", "batch.preset", "vast.preset", "batch.use_force_sync_onstart"),
-        *("advanced.prefer", "advanced.strict", "b2.key", "b2.secret", "b2.token", "vast.api_key"),
+        *("advanced.prefer", "advanced.strict", "b2.key", "b2.secret", "b2.token", "vast.api_key", "vast.url"),
     }
     assert all(key.env or key.also for key in KEYS.values() if key.env_only)
 

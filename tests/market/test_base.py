@@ -40,7 +40,7 @@ def test_what_may_be_rented_is_said_in_a_markets_units() -> None:
 
 def test_every_criterion_reaches_the_query() -> None:
     """Setting any field of what may be rented changes what is asked."""
-    values = {Decimal: Decimal(1), int: 1, bool: True, tuple: ("x",)}
+    values = {Decimal: Decimal(1), int: 1, bool: True, tuple: ("x",), str: "value"}
     kinds = {"compute_cap": int, "disk_gb": int}
     for field in dataclasses.fields(Rental):
         if field.name == "wait":

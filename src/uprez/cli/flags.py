@@ -27,7 +27,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
         *("bucket", "endpoint", "region", "state_prefix", "config_url", "config_optional", "webhook_url"),
     ),
     "Rented machines": (
-        *("type", "max_price", "min_price", "min_vram", "gpu_models", "gpu_whitelist", "gpu_required"),
+        *("type", "rank", "max_price", "min_price", "min_vram", "gpu_models", "gpu_whitelist", "gpu_required"),
         *("gpu_blacklist", "gpu_priority", "min_reliability", "verified", "datacenter", "static_ip"),
         *("host_whitelist", "host_blacklist", "min_inet_down", "min_inet_up", "min_dlperf"),
         *("min_dlperf_per_dphtotal", "min_cuda", "compute_cap", "min_gpu_mem_bw", "min_pcie_gen"),

@@ -131,8 +131,9 @@ class Reader:
         if node.empty:
             return None
         if key.env_only:
+            why = "is a secret and" if key.secret else "says where a secret is sent and"
             raise UsageError(
-                f"{self._at(node)}: {path} is a secret and may not stand in a file of settings",
+                f"{self._at(node)}: {path} {why} may not stand in a file of settings",
                 hint=f"put it into .env or the environment as {key.env or key.also[0]}",
             )
         origin = Origin(layer=self.layer, place=self._at(node))

@@ -26,12 +26,14 @@ class Key:
     field: str | None = None
     """Where it goes: a field of Settings, "options.x" or "rental.x"."""
     env: str | None = None
+    old_env: str | None = None
+    """The old system's name of that variable, which counts below it."""
     also: tuple[str, ...] = ()
     """Variables that count when neither B2_KEY nor B2_SECRET is set, the first one first."""
     secret: bool = False
     """Never shown."""
     env_only: bool = False
-    """A credential: it may stand in .env and the environment alone."""
+    """A credential, or where one is sent: it may stand in .env and the environment alone."""
     remote: Rule = "no"
     preset: bool = True
     """A preset of the local file may set it."""
@@ -214,6 +216,16 @@ KEYS: dict[str, Key] = {
         flag=False,
         help="The Vast.ai key.",
     ),
+    "vast.url": Key(
+        kind=kinds.API,
+        field="vast_url",
+        env="VAST_URL",
+        old_env="VAST_API_BASE",
+        env_only=True,
+        preset=False,
+        flag=False,
+        help="Where Vast.ai is: another address for a practice market.",
+    ),
     "vast.preset": Key(
         kind=_PRESET_NAME, preset=False, flag=False, help="The preset to work by, where batch.preset names none."
     ),
@@ -223,6 +235,13 @@ KEYS: dict[str, Key] = {
         remote="free",
         not_yet=True,
         help="on-demand, or bid: cheaper, and may be taken away.",
+    ),
+    "vast.rank": Key(
+        kind=choice("cheapest", "value"),
+        field="rental.rank",
+        remote="free",
+        not_yet=True,
+        help="cheapest an hour (default), or value: cheapest a picture.",
     ),
     "vast.max_price": Key(
         kind=_MONEY, field="rental.max_usd_per_hour", remote="falls", not_yet=True, help="US dollars an hour at most."

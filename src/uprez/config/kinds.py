@@ -186,6 +186,11 @@ def _endpoint(text: str) -> Value:
     return given.rstrip("/")
 
 
+def _api(text: str) -> Value:
+    """Take the address of an API; the old system's held the version's path, which is written by the wire here."""
+    return _endpoint(re.sub(r"(/api)?(/v[01])?/*$", "", text))
+
+
 def _webhook(text: str) -> Value:
     _url(text)
     return Secret(text)
@@ -249,6 +254,7 @@ BUCKET = Kind(read=_bucket, allowed="3 to 63 letters, digits, dots and hyphens",
 PREFIX = Kind(read=_prefix, allowed="a name such as .uprez, or several with / between", metavar="NAME")
 URL = Kind(read=_url, allowed="an https:// URL (http:// on this machine only)", metavar="URL")
 ENDPOINT = Kind(read=_endpoint, allowed="such as https://s3.us-west-004.backblazeb2.com", metavar="URL")
+API = Kind(read=_api, allowed="such as https://console.vast.ai", metavar="URL")
 WEBHOOK = Kind(read=_webhook, allowed="an https:// or http:// URL", metavar="URL")
 COMPUTE_CAP = Kind(read=_compute_cap, allowed="such as 8.6 (or 860, as Vast.ai writes it)", metavar="X.Y")
 SHARE = Kind(read=_reliability, allowed="a number from 0 to 1, such as 0.95", metavar="0-1")

@@ -67,6 +67,7 @@ def resolve(
         bucket=bucket,
         access=_access(values, needed=_in_bucket(input_, input_dir, output_dir)),
         vast_api_key=_get(values, "vast.api_key", Secret),
+        vast_url=_get(values, "vast.url", str) or Settings.vast_url,
         state_dir=state_dir,
         cache_dir=cache_dir,
         local=_timing(values, "local"),

@@ -133,6 +133,8 @@ class Rental:
     static_ip: bool = False
     bid: bool = False
     """Interruptible machines (`type: bid`)."""
+    rank: Literal["cheapest", "value"] = "cheapest"
+    """By the price of an hour, or of a picture."""
     disk_gb: int | None = None
     wait: bool = True
 
@@ -182,6 +184,8 @@ class Settings:
     access: Access | None = None
     """None: no credentials are set."""
     vast_api_key: Secret | None = None
+    vast_url: str = "https://console.vast.ai"
+    """Without a path."""
     state_dir: Path
     """Ledger, instances and locks of this machine."""
     cache_dir: Path

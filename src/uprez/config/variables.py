@@ -14,6 +14,8 @@ from uprez.errors import UsageError
 
 NAMES: dict[str, str] = {key.env: name for name, key in KEYS.items() if key.env}
 """The key that each variable sets."""
+OLD_NAMES: dict[str, str] = {key.old_env: name for name, key in KEYS.items() if key.old_env}
+"""Likewise for names of the old system."""
 FALLBACKS: dict[str, str] = {variable: name for name, key in KEYS.items() for variable in key.also}
 """Likewise for those of Amazon's tools; the first of a key's is the strongest."""
 AMAZON = "AWS variables"
@@ -54,7 +56,8 @@ def environment() -> dict[str, tuple[str, str]]:
 
 def values(variables: Mapping[str, tuple[str, str]], layer: str) -> Values:
     """Take the settings out of variables."""
-    return {name: _given(name, variables, variable, layer) for variable, name in NAMES.items() if variable in variables}
+    known = {**OLD_NAMES, **NAMES}
+    return {name: _given(name, variables, variable, layer) for variable, name in known.items() if variable in variables}
 
 
 def fallback(sources: Sequence[Mapping[str, tuple[str, str]]]) -> Values:
@@ -74,7 +77,7 @@ def fallback(sources: Sequence[Mapping[str, tuple[str, str]]]) -> Values:
 
 def strangers(variables: Mapping[str, tuple[str, str]]) -> list[str]:
     """Warn of variables of a .env file that look like ours and are read by nothing."""
-    known = {*NAMES, *FALLBACKS}
+    known = {*NAMES, *OLD_NAMES, *FALLBACKS}
     return [
         f"{place}: {name} is read by nothing{nearest(name, known)}"
         for name, (_, place) in variables.items()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Protocol
+from typing import Literal, Protocol
 
 from uprez.config.settings import Rental
 from uprez.errors import UsageError
@@ -20,7 +20,7 @@ class OfferQuery:
     """What a machine must have. Every criterion is checked again here, whatever the market's own filter did."""
 
     max_usd_per_hour: Decimal | None = None
-    """Of the machine with the disk that is asked for; traffic is billed beside it."""
+    """Of the machine with the disk that is asked for and the traffic that is expected."""
     min_usd_per_hour: Decimal | None = None
     min_gpu_ram_mb: Decimal | None = None
     """Memory of one GPU. Cards report less than their name says (24 GB: 24,564 MB, 23,028 with error correction)."""
@@ -53,10 +53,20 @@ class OfferQuery:
     datacenter: bool = False
     verified: bool = False
     static_ip: bool = False
+    machines: tuple[str, ...] = ()
+    """Never these, which were found bad: an offer's id changes, its machine's does not."""
     bid: bool = False
     """Offers that may be taken away again, at the price of a bid."""
     disk_gb: int | None = None
     """Disk to rent: it is part of the price."""
+    down_gb_per_hour: Decimal = Decimal(3)
+    """What is expected to come in: an hour of 1080p is about 3 GB, and so are the packages of the first minutes."""
+    up_gb_per_hour: Decimal = Decimal(6)
+    """What is expected to go out: twice that, since the pictures are larger."""
+    min_duration_s: int = 3 * 3600
+    """The machine must be there for so long: `max_runtime` (2 h) and room."""
+    rank: Literal["cheapest", "value"] = "cheapest"
+    """By the price of an hour, or of a picture."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,6 +153,7 @@ def query(rental: Rental) -> OfferQuery:
         verified=rental.verified,
         static_ip=rental.static_ip,
         bid=rental.bid,
+        rank=rental.rank,
         disk_gb=rental.disk_gb,
     )
 

@@ -1,0 +1,1 @@
+"""The Vast.ai market: the wire, and the decisions made on what it says."""
