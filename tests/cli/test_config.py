@@ -101,6 +101,7 @@ SAMPLES = {
     "webhook_url": "https://example.org/",
     "config_url": "http://127.0.0.1:9/",
     "type": "bid",
+    "rank": "value",
     "min_reliability": "0.9",
 }
 """Values for the flags that do not take a 7."""
@@ -141,6 +142,7 @@ def test_secrets_are_never_shown(folder: Path, command: Command, monkeypatch: py
     for name in NAMES:
         monkeypatch.setenv(name, {"B2_BUCKET": "films", "B2_REGION": "r"}.get(name, "https://example.org/CANARY"))
     monkeypatch.setenv("B2_ENDPOINT", "https://s3.example.org")
+    monkeypatch.setenv("VAST_URL", "https://vast.example.org")
     for arguments in (["config"], ["config", "--json"], ["config", "--input", "https://u:CANARY@a.org/b?x=CANARY"]):
         code, out, err = command(*arguments)
         assert code == 0

@@ -32,6 +32,7 @@ from uprez.market.vast.limiter import Limiter
 from uprez.market.vast.offers import search, searching, told, wanted
 from uprez.market.vast.records import VastOffer
 from uprez.market.vast.rules import reason
+from uprez.market.vast.throughput import FRAMES_PER_S, frames_per_s
 from uprez.market.vast.wire import Vast
 from vast_stub import KEY, OFFER, Clock, Say, Stub, clock, listing, server, stub, vast
 
@@ -229,7 +230,7 @@ def test_a_failure_that_made_an_instance_is_destroyed(vast: Vast, stub: Stub) ->
 
 
 def test_what_is_rented_has_its_id_and_what_was_sent_is_whole(vast: Vast, stub: Stub) -> None:
-    """Trap 28 and 7 of section 7: scripts stay short, env is a dict, and a bid is never forgotten."""
+    """Trap 28: scripts stay short, env is a dict, and a bid is never forgotten."""
     stub.says(Say(body={"success": True, "new_contract": 5, "instance_api_key": "k" * 64}))
     made = rent(vast, offer(), dataclasses.replace(ORDER, environment={"A": "1"}, bid_usd_per_hour=Decimal("0.2")))
     assert made.id == 5
@@ -370,6 +371,13 @@ def test_each_rule_drops_what_breaks_it(rule: str, changes: dict[str, Any], aske
     """Traps 7, 9, 20, 23 and 24: every criterion is checked here, and named."""
     assert reason(offer(), ANY) is None
     assert reason(offer(**changes), OfferQuery(**asked)) == rule
+
+
+def test_every_measured_gpu_is_found_by_its_name() -> None:
+    """In any case of letters."""
+    for name, speed in FRAMES_PER_S.items():
+        assert frames_per_s(name) == frames_per_s(name.lower()) == speed
+    assert frames_per_s("L4") is None
 
 
 def test_a_24_gb_card_counts_as_one() -> None:
