@@ -29,27 +29,31 @@ def practice(
     credit: Annotated[str, typer.Option(help="The account's money.", metavar="USD")] = "25",
     limits: Annotated[bool, typer.Option("--limits/--no-limits", help="Refuse calls that come too often.")] = True,
     fault: Annotated[
-        list[str] | None, typer.Option(help="Let this go wrong once (may be repeated); `list` names them all.")
+        list[str] | None,
+        typer.Option(help="Let this go wrong once (may be repeated); `list` names all.", metavar="NAME"),
     ] = None,
 ) -> None:
     """Run a practice market until Ctrl-C: it speaks Vast.ai's API and really runs what is rented, on this machine."""
-    from uprez.practice.faults import FAULTS  # the verb's own package: for its weight
+    from uprez.practice.faults import AT_START, FAULTS  # for its weight
 
     if fault and "list" in fault:
         for name, text in FAULTS.items():
             typer.echo(f"{name:18} {text}")
         return
-    _check(fault or [], FAULTS)
+    _check(fault or [], AT_START)
     if not 0 < time_factor <= MOST_FACTOR:
         raise UsageError(f"--time-factor {time_factor} must be above 0 and at most {MOST_FACTOR:g}")
     with tempfile.TemporaryDirectory(prefix="uprez-practice-") as folder:
         _serve(Path(folder), port, seed, time_factor, _money(credit), limits, fault or [])
 
 
-def _check(wanted: list[str], known: dict[str, str]) -> None:
+def _check(wanted: list[str], known: frozenset[str]) -> None:
     for name in wanted:
         if name not in known:
-            raise UsageError(f"--fault {name}: there is no such fault", hint="see: uprez practice --fault list")
+            raise UsageError(
+                f"--fault {name}: there is no such fault, or it needs an instance to strike",
+                hint="see `uprez practice --fault list`; those that need an instance go to POST /practice/fault",
+            )
 
 
 def _money(text: str) -> Decimal:

@@ -42,10 +42,11 @@ FAULTS: dict[str, str] = {
     "logs_404": "request_logs: the snapshot never comes",
     "logs_cut": "request_logs: the snapshot ends in the middle of a line",
 }
-"""Every fault, by name. Faults `exited` to `offline`, `outbid`, `restart` and `credit_0` strike when they are armed."""
+"""Every fault, by name."""
 IMMEDIATE = frozenset({"exited", "offline", "outbid", "restart", "credit_0"})
-FOR_ALL = frozenset({"429_text", "429_detail", "429_json", "500", "502", "lost", "502_done", "garbled"})
-"""Faults of any endpoint."""
+"""They strike when they are armed, once."""
+AT_START = frozenset(FAULTS) - IMMEDIATE | {"credit_0"}
+"""Those that make sense before anything is rented."""
 
 
 @dataclass(kw_only=True)

@@ -346,6 +346,7 @@ class Market:
         if state == "stopped":
             self._pause(one, "stopped", own=own)
             one.displaced = False
+            self.settle()  # whoever waits for its GPU
         elif state == "running":
             self._start(one)
         else:
@@ -399,6 +400,7 @@ class Market:
         with self._lock:
             self.settle()
             self._drop(self._get(instance), own=own)
+            self.settle()  # whoever waits for its GPU
 
     def _drop(self, one: Instance, *, own: bool = False) -> None:
         del self._instances[one.id]
