@@ -94,7 +94,7 @@ def test_the_official_command_line_drives_the_market(real: PracticeServer, vasta
     shown = json.loads(vastai("show", "instances", "--raw"))
     assert [(row["id"], row["actual_status"]) for row in shown] == [(instance, "running")]
     assert str(found[0]["machine_id"]) in vastai("show", "instance", str(instance))
-    assert json.loads(vastai("show", "instance", str(instance), "--raw"))["extra_env"][0] == ["A", "1"]
+    assert json.loads(vastai("show", "instance", str(instance), "--raw"))["extra_env"]["A"] == "1"
     assert "hello 1" in vastai("logs", str(instance), "--tail", "5")
 
     vastai("label", "instance", str(instance), "second")
