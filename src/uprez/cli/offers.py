@@ -73,7 +73,7 @@ def _line(one: Choice) -> str:
     net = f"{_whole(offer.inet_down_mbps)}/{_whole(offer.inet_up_mbps)}"
     return (
         f"{one.usd_per_hour:7.3f}  {offer.gpu_name[:16]:16} {vram_gb(offer):3}GB  {_text(offer.cuda):4}"
-        f"  {_text(offer.reliability)[:6]:6}  {net:9}  {offer.location[-10:]:10}  {offer.id}"
+        f"  {_text(offer.reliability)[:6]:6}  {net:9}  {offer.location.rpartition(', ')[2][:10]:10}  {offer.id}"
     )
 
 
