@@ -49,7 +49,7 @@ def old_place(path: Path) -> Home:
     """Give a folder of results in which all is ten days old."""
     home = open_home(located(path), None)
     places.publish(home, JOB, "два 🐈 #1.x2.mp4")
-    for key in (keys.plan(OPEN, 1), keys.log("0a0b0c0d", 0)):
+    for key in (keys.plan(OPEN, "1-01234567"), keys.log("0a0b0c0d", 0)):
         home.state.write(key, b"x" * 20_000)
     for file in path.rglob("*"):
         os.utime(file, (time.time() - 10 * 86400 - 60,) * 2)
@@ -103,7 +103,7 @@ def test_checkpoints_of_single_files_and_the_machine_are_cleaned(command: Comman
     """Without any place of results, what `uprez enhance` and crashes left here still goes."""
     state = folder / "state"
     inside = open_home(located(folder / "x"), None, state=state / "enhance" / ("0" * 16))
-    inside.state.write(keys.plan(OPEN, 1), b"1")
+    inside.state.write(keys.plan(OPEN, "1-01234567"), b"1")
     (state / "crash-20260101T000000000000.log").write_text("x")
     for file in state.rglob("*"):
         os.utime(file, (time.time() - 10 * 86400,) * 2)
@@ -122,12 +122,12 @@ def test_a_bucket_is_cleaned(s3_server: S3Server, command: Command, monkeypatch:
     for variable, value in places.environment(s3_server, bucket).items():
         monkeypatch.setenv(variable, value)
     mine = {f"{folder}/{name}" for folder in ("uploads", "leases", "jobs", "input") for name in places.NAMES}
-    mine.add(f"jobs/{OPEN}/plan-1.json")
+    mine.add(f"jobs/{OPEN}/plan-1-01234567.json")
     for key in mine:
         s3_server.client.put_object(Bucket=bucket, Key=key, Body=b"mine")
     for number, name in enumerate(places.NAMES):
         places.publish(home, f"{number:x}" * 16, name)
-    home.state.write(keys.plan(OPEN, 1), b"x")
+    home.state.write(keys.plan(OPEN, "1-01234567"), b"x")
     code, out, err = command("clean", "--older", "0m")
     assert (code, err) == (0, "")
     assert out.endswith("[OK] Removed 1 object, 1 bytes\n")

@@ -38,7 +38,7 @@ def local(folder: Path) -> Home:
     places.publish(home, JOBS[0], "trip/cat.x2.mp4")
     places.publish(home, JOBS[1], "trip/cat.x4.mp4")
     places.publish(home, JOBS[2], "dog.x2.mp4")
-    home.state.write(keys.plan("9" * 16, 1), b"{}")
+    home.state.write(keys.plan("9" * 16, "1-01234567"), b"{}")
     return home
 
 

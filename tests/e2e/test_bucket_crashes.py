@@ -81,5 +81,6 @@ def test_two_laptops_on_one_bucket_both_end_well(cloud: Cloud, clip: MakeClip) -
     ended = [run.communicate(timeout=110) for run in runs]
     for run, (out, err) in zip(runs, ended, strict=True):
         assert run.returncode == 0, out + err
-    assert cloud.keys("output/") == ["output/clip.x4.mp4"]
+    assert all(key.startswith("output/clip.x4") for key in cloud.keys("output/"))
+    assert "output/clip.x4.mp4" in cloud.keys("output/")
     assert cloud.uploads() == []

@@ -33,7 +33,7 @@ def leave(home: Home) -> None:
     places.publish(home, DONE, "cat.x2.mp4")
     for job in (DONE, OPEN):
         for key in (
-            keys.plan(job, 1),
+            keys.plan(job, "1-01234567"),
             keys.index(job, f"{LEASE}-1"),
             keys.index_pin(job),
             keys.segment(job, PLAN, 0, f"{LEASE}-2"),

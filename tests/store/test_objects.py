@@ -48,9 +48,9 @@ def test_what_is_written_is_read(home: Home) -> None:
 
 def test_an_object_is_created_once(home: Home) -> None:
     """The first to create an object wins, the second is told so and changes nothing."""
-    assert home.state.create(keys.plan(JOB, 1), b"first")
-    assert not home.state.create(keys.plan(JOB, 1), b"second")
-    assert home.state.read(keys.plan(JOB, 1)) == b"first"
+    assert home.state.create(keys.plan(JOB, "1-01234567"), b"first")
+    assert not home.state.create(keys.plan(JOB, "1-01234567"), b"second")
+    assert home.state.read(keys.plan(JOB, "1-01234567")) == b"first"
 
 
 def test_failures_name_the_key(home: Home) -> None:
@@ -67,7 +67,7 @@ def test_failures_name_the_key(home: Home) -> None:
 
 def test_a_listing_holds_our_keys_only(home: Home) -> None:
     """Foreign files, and ours that are still being written, are not listed; other prefixes are not either."""
-    found = [keys.index_pin(JOB), KEY, keys.plan(JOB, 1)]
+    found = [keys.index_pin(JOB), KEY, keys.plan(JOB, "1-01234567")]
     for key in (*found, keys.sheet("89abcdef"), keys.manifest("f" * 16)):
         home.state.write(key, b"")
     for foreign in ("notes.txt", f"{keys.PREFIX}", "plan-1.json#7"):

@@ -6,6 +6,7 @@ count. They run in threads: reading video takes a while, and a lease must be ren
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -53,12 +54,11 @@ def survey(home: Home, work: Work, key: str, segment_frames: int | None) -> Surv
     found = wire.load(Survey, fetched.data, where=key)
     _plausible(found, work.video)
     home.state.write(keys.index_pin(work.job.id), wire.dump(pin))
-    number = 1 + max(plan_numbers(home, work), default=0)
+    number = 1 + max(map(_number, plan_ids(home, work)), default=0)
     made = plans.make(work.job.id, number, work.job.options, found, segment_frames=segment_frames)
-    while not home.state.create(keys.plan(work.job.id, number), wire.dump(made)):
-        number += 1  # another run on this bucket has just made that one
-        made = replace(made, number=number)
-    plan_key = keys.plan(work.job.id, number)
+    data = wire.dump(made)
+    plan_key = keys.plan(work.job.id, keys.plan_id(number, hashlib.sha256(data).hexdigest()))
+    home.state.write(plan_key, data)
     return Surveyed(survey=found, survey_pin=pin, plan=made, plan_pin=objects.pin(home, plan_key))
 
 
@@ -199,10 +199,14 @@ def _plausible(survey: Survey, quick: Video) -> None:
         raise VerifyError(f"the index has {frames} frames, the header says about {quick.frames}")
 
 
-def plan_numbers(home: Home, work: Work) -> list[int]:
-    """List the numbers of the plans that a job ever had."""
+def plan_ids(home: Home, work: Work) -> list[str]:
+    """List the plans that a job ever had, oldest first."""
     parsed = (keys.parse(key) for key in objects.listing(home, keys.job_prefix(work.job.id)))
-    return [key.plan for key in parsed if key and key.shape == "plan"]
+    return sorted((key.plan_id for key in parsed if key and key.shape == "plan"), key=_number)
+
+
+def _number(plan_id: str) -> int:
+    return int(plan_id.partition("-")[0])
 
 
 def names(work: Work) -> tuple[str, ...]:

@@ -156,11 +156,11 @@ def _publish(home: Home, work: Work) -> bool:
 def _plan(home: Home, work: Work) -> None:
     """Take up the newest plan, if the survey it was made from still counts."""
     pin = read(home, keys.index_pin(work.job.id), Pin)
-    numbers = sorted(checks.plan_numbers(home, work)) if pin else []
-    if pin is None or not numbers or not objects.holds(home, pin):
+    plan_ids = checks.plan_ids(home, work) if pin else []
+    if pin is None or not plan_ids or not objects.holds(home, pin):
         return
     survey = read(home, pin.key, Survey)
-    key = keys.plan(work.job.id, numbers[-1])
+    key = keys.plan(work.job.id, plan_ids[-1])
     plan = read(home, key, Plan)
     if survey is None or plan is None or plan.options != work.job.options:
         return

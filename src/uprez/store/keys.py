@@ -7,8 +7,8 @@ leases/<lease>/log-<n>.txt                  likewise
 leases/<lease>/upload-<n>.json              how that attempt's result is written in parts; by the controller only
 jobs/<job>/index/<attempt>                  published by a worker
 jobs/<job>/index.json                       the pin of the one that counts
-jobs/<job>/plan-<n>.json                    written by the controller only
-jobs/<job>/<plan>/segment-<k>/<attempt>     published by a worker; <plan>: <n>-<8 hex digits of its SHA-256>
+jobs/<job>/plan-<plan>.json                 written by the controller only; <plan>: <n>-<8 hex digits of its SHA-256>
+jobs/<job>/<plan>/segment-<k>/<attempt>     published by a worker
 jobs/<job>/<plan>/segment-<k>.json          the pin of the one that counts
 jobs/<job>/<plan>/result/<attempt>          published by a worker
 jobs/<job>/publish.json                     the result that counts and the name it is about to get
@@ -30,7 +30,6 @@ MARKER = "uprez.json"
 
 _LEASE = r"(?P<lease>[0-9a-f]{8})"
 _JOB = r"(?P<job>[0-9a-f]{16})"
-_PLAN = r"(?P<plan>[1-9][0-9]{0,5})"
 _PLAN_ID = r"(?P<plan_id>[1-9][0-9]{0,5}-[0-9a-f]{8})"
 _NUMBER = r"(?P<number>0|[1-9][0-9]{0,8})"
 _ATTEMPT = r"(?P<attempt>[0-9a-f]{8}-[1-9][0-9]{0,8})"
@@ -43,7 +42,7 @@ _SHAPES: dict[str, re.Pattern[str]] = {
     "upload": re.compile(rf"leases/{_LEASE}/upload-{_NUMBER}\.json"),
     "index": re.compile(rf"jobs/{_JOB}/index/{_ATTEMPT}"),
     "index_pin": re.compile(rf"jobs/{_JOB}/index\.json"),
-    "plan": re.compile(rf"jobs/{_JOB}/plan-{_PLAN}\.json"),
+    "plan": re.compile(rf"jobs/{_JOB}/plan-{_PLAN_ID}\.json"),
     "segment": re.compile(rf"jobs/{_JOB}/{_PLAN_ID}/segment-{_NUMBER}/{_ATTEMPT}"),
     "segment_pin": re.compile(rf"jobs/{_JOB}/{_PLAN_ID}/segment-{_NUMBER}\.json"),
     "assembly": re.compile(rf"jobs/{_JOB}/{_PLAN_ID}/result/{_ATTEMPT}"),
@@ -63,7 +62,6 @@ class Key:
     job: str = ""
     batch: str = ""
     probe: str = ""
-    plan: int = -1
     plan_id: str = ""
     number: int = -1
     attempt: str = ""
@@ -81,7 +79,6 @@ def parse(key: str) -> Key | None:
                 job=names.get("job", ""),
                 batch=names.get("batch", ""),
                 probe=names.get("probe", ""),
-                plan=int(names.get("plan", -1)),
                 plan_id=names.get("plan_id", ""),
                 number=int(names.get("number", -1)),
                 attempt=names.get("attempt", ""),
@@ -134,9 +131,9 @@ def index_pin(job: str) -> str:
     return f"jobs/{job}/index.json"
 
 
-def plan(job: str, number: int) -> str:
-    """Key of plan `number` (from 1) of a job."""
-    return f"jobs/{job}/plan-{number}.json"
+def plan(job: str, plan_id: str) -> str:
+    """Key of a plan of a job: named by its content too, so that two runs on one bucket never overwrite each other's."""
+    return f"jobs/{job}/plan-{plan_id}.json"
 
 
 def plan_id(number: int, sha256: str) -> str:

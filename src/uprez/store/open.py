@@ -199,7 +199,8 @@ def _open_bucket(home: Home, where: Location) -> Home:
     """Make sure that the state prefix is ours, and that we may write, before anything is started."""
     with _as_usage(where):
         if home.state.read(keys.MARKER) is None:
-            if next(iter(home.state.listing()), None) is not None:
+            strange = next(iter(home.state.listing()), None) is not None
+            if strange and home.state.read(keys.MARKER) is None:  # else another run has just marked it
                 raise UsageError(
                     f"{home.state.url} holds objects but not uprez's marker {keys.MARKER}, so it is not ours to use",
                     hint="choose another state_prefix, or move those objects away",
