@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -29,7 +28,7 @@ from uprez.errors import (
     StoreError,
     UprezError,
 )
-from uprez.fleet import background, checks, download, estimate, reaper, resume, uploads
+from uprez.fleet import background, checks, download, estimate, readiness, reaper, resume, uploads
 from uprez.fleet.intake import Intake, estimated, take_in
 from uprez.fleet.interrupt import Interrupts
 from uprez.fleet.ledger import LeaseRow, Ledger, UploadLog, batch_lock, utc_now
@@ -45,18 +44,12 @@ from uprez.report.notify import Notifier
 from uprez.report.results import JobResult, JobState, Made, Output, Results
 from uprez.sheet import Ref
 from uprez.store import keys, objects, urls
-from uprez.store.bucket import BucketStore
 from uprez.store.open import Home, exclusive, find_home, open_home, sweep
 
 LINK_S = 7 * 24 * 3600.0
 """How long a download URL is valid: as long as S3 allows."""
-ROOM = 3
-ROOM_BYTES = 1 << 30
-"""The largest video's bytes are wanted so often on the disk, and these besides: source, segments, result."""
 QUIET = timedelta(hours=1)
 """After so long without a new object nobody works on a job any more."""
-SKEW_S = 300.0
-"""By how many seconds this machine's clock may differ from the store's before it is said."""
 FAMILIES = ("openvino", "cpu")
 """Execution provider families that the local market accepts."""
 
@@ -172,7 +165,9 @@ def _estimate(batch: Batch) -> None:
     if batch.settings.dry_run and len(intake.jobs) + len(intake.left) > 1:
         total = sum(sure) + (estimated(intake, sure) or 0)
         size = sum(source.size for source in (*(work.job.source for work in intake.jobs), *intake.left))
-        batch.console.info(f"In all: {len(intake.jobs) + len(intake.left)} files, {_bytes(size)}, ~{total} frames")
+        batch.console.info(
+            f"In all: {len(intake.jobs) + len(intake.left)} files, {readiness.in_bytes(size)}, ~{total} frames"
+        )
 
 
 @contextlib.contextmanager
@@ -180,8 +175,7 @@ def _opened(batch: Batch) -> Iterator[tuple[Home, Ledger, str]]:
     """Open and hold the place for outputs and the ledger for one run."""
     settings = batch.settings
     home = open_home(settings.output_dir, settings.access, prefix=settings.state_prefix, state=settings.state_folder)
-    _warn_of_skew(batch, home)
-    _warn_of_room(batch, home)
+    readiness.warn(home, settings.state_dir, [work.job.source.size for work in batch.intake.works], batch.console)
     with exclusive(home, _locks(settings)):
         ledger = Ledger(settings.state_dir / "ledger.sqlite")
         try:
@@ -191,28 +185,6 @@ def _opened(batch: Batch) -> Iterator[tuple[Home, Ledger, str]]:
                 yield replace(home, uploads=UploadLog(ledger, number)), ledger, number
         finally:
             ledger.close()
-
-
-def _warn_of_skew(batch: Batch, home: Home) -> None:
-    """A store refuses what is signed by a clock that is far off; the URLs of workers follow the store's own."""
-    skew = home.state.skew_s if isinstance(home.state, BucketStore) else 0.0
-    if abs(skew) > SKEW_S:
-        way = "behind" if skew > 0 else "ahead of"
-        batch.console.warn(f"This machine's clock is {abs(skew) / 60:.0f} minutes {way} the store's: set it right")
-
-
-def _warn_of_room(batch: Batch, home: Home) -> None:
-    """A full disk fails a job after its work is done; how large a result will be is not known, so it is said only."""
-    largest = max((work.job.source.size for work in batch.intake.works), default=0)
-    for folder in {home.root or batch.settings.state_dir, batch.settings.state_dir}:
-        existing = next(path for path in (folder, *folder.parents) if path.exists())
-        free = shutil.disk_usage(existing).free
-        if free < ROOM * largest + ROOM_BYTES:
-            batch.console.warn(f"Only {_bytes(free)} are free in {existing}; the largest video has {_bytes(largest)}")
-
-
-def _bytes(size: int) -> str:
-    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB"
 
 
 def _locks(settings: Settings) -> Path:

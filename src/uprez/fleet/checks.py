@@ -15,6 +15,7 @@ from pathlib import PurePosixPath
 from uprez import wire
 from uprez.errors import InputError, StoreError, VerifyError
 from uprez.fleet import plan as plans
+from uprez.fleet import records
 from uprez.fleet.work import Work
 from uprez.job import Pin, Plan, Survey, Video
 from uprez.media import verify
@@ -135,15 +136,9 @@ def record(home: Home, work: Work, outputs: tuple[Output, ...], made: Made) -> N
 
 def finished(home: Home, work: Work) -> Published | None:
     """Give the result of this very job that is recorded as done and is there; None when there is none."""
-    data = home.state.read(keys.manifest(work.job.id))
-    if data is None:
-        return None
-    manifest = wire.load(Manifest, data, where=keys.manifest(work.job.id))
-    for output in manifest.outputs:
-        meta = home.outputs.head(output.path)
-        if output.path in names(work) and meta is not None and (meta.size, meta.etag) == (output.size, output.etag):
-            return Published(output=output, made=manifest.made)
-    return None
+    manifest = records.read(home, keys.manifest(work.job.id), Manifest)
+    output = records.finished(home, manifest, names(work)) if manifest else None
+    return Published(output=output, made=manifest.made) if manifest and output else None
 
 
 def tidy(home: Home, work: Work) -> None:
@@ -156,8 +151,8 @@ def tidy(home: Home, work: Work) -> None:
 
 def _others(home: Home, work: Work, output: Output) -> tuple[Output, ...]:
     """Give the outputs under other names that this job made before and that are still there."""
-    data = home.state.read(keys.manifest(work.job.id)) if work.again else None
-    old = wire.load(Manifest, data, where=keys.manifest(work.job.id)).outputs if data else ()
+    manifest = records.read(home, keys.manifest(work.job.id), Manifest) if work.again else None
+    old = manifest.outputs if manifest else ()
     return tuple(other for other in old if other.path != output.path and home.outputs.head(other.path) is not None)
 
 

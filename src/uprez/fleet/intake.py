@@ -13,7 +13,7 @@ from uprez import http
 from uprez.config.layers import one_of
 from uprez.config.settings import Location, Settings
 from uprez.errors import DeniedError, FetchError, InputError, UprezError, UsageError
-from uprez.fleet import resume
+from uprez.fleet import records, resume
 from uprez.fleet.resume import Memory
 from uprez.fleet.work import Work
 from uprez.job import Job, Options, Source, Video, job_id
@@ -210,7 +210,7 @@ def _pass_over(intake: Intake, settings: Settings, home: Home | None, memory: Me
 
     def done(job: Job) -> Output | None:
         manifest = memory.manifests.get(job.id)
-        return resume.finished(home, manifest, _possible(settings, job)) if manifest else None
+        return records.finished(home, manifest, _possible(settings, job)) if manifest else None
 
     todo = []
     for job, output in zip(jobs, resume.each(home, done, jobs), strict=True):

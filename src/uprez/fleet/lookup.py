@@ -8,7 +8,8 @@ from typing import Literal
 
 from uprez.config.kinds import nearest
 from uprez.errors import StoreError, UsageError
-from uprez.fleet.resume import Memory, each, intact, remember
+from uprez.fleet.records import intact
+from uprez.fleet.resume import Memory, each, remember
 from uprez.report.results import Output
 from uprez.store import keys, objects
 from uprez.store.open import Home

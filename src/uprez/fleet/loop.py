@@ -13,13 +13,13 @@ from collections.abc import Callable, Sequence
 from copy import copy
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import TypeAlias
 
 from uprez.config.settings import Settings, Timing
 from uprez.errors import BusyError, DeniedError, InputError, RentError, StoreError, UprezError
-from uprez.fleet import background, checks, dispatch
+from uprez.fleet import background, checking, checks, dispatch
 from uprez.fleet import lease as leases
-from uprez.fleet.checks import Published, Surveyed
+from uprez.fleet.checking import Counted, FaultError
+from uprez.fleet.checks import Surveyed
 from uprez.fleet.lease import Lease
 from uprez.fleet.ledger import Ledger
 from uprez.fleet.work import ASSEMBLE, Piece, Work
@@ -30,15 +30,11 @@ from uprez.sheet import Ref, Sheet, Task
 from uprez.status import Done
 from uprez.store.open import Home
 
-Counted: TypeAlias = Pin | Surveyed | Published
-
 DONE = "the work is done"
 LOST_IN_A_ROW = 3
 """Machines lost without anything new that counts before the batch gives up."""
 LAST_LOG_S = 20.0
 """How long the last of the log may keep a machine from being given back."""
-CHECK_PAUSES_S = (5.0, 30.0)
-"""Between the tries of a check that a store error ended; each request has its own retries before."""
 STORE_PAUSES_S = (10.0, 60.0, 180.0)
 """Between tries to rent while the store cannot be written."""
 FAREWELL_S = 10.0
@@ -259,7 +255,12 @@ class Loop:
             return
         if done.fault == "store" and self.home.remote:
             # Another machine's run may have finished the same job meanwhile, and cleared up what this one reads.
-            self._checks[done.task] = (work, piece, done, background.start(partial(_elsewhere, self.home, work, done)))
+            self._checks[done.task] = (
+                work,
+                piece,
+                done,
+                background.start(partial(checking.elsewhere, self.home, work, done)),
+            )
             return
         if done.fault:
             self._take_fault(lease.row.machine, work, piece, done)
@@ -271,7 +272,7 @@ class Loop:
             "enhance": partial(checks.segment, self.home, seen, piece.segment, done.key),
             "assemble": partial(checks.result, self.home, seen, done.key),
         }
-        check = partial(_patiently, self.home, seen, checked[piece.kind])
+        check = partial(checking.patiently, self.home, seen, checked[piece.kind])
         self._checks[done.task] = (work, piece, done, background.start(check))
 
     def _take_fault(self, machine: str, work: Work, piece: Piece, done: Done) -> None:
@@ -284,7 +285,7 @@ class Loop:
     def _end_check(self, work: Work, piece: Piece, done: Done, check: asyncio.Future[Counted]) -> None:
         try:
             found = check.result()
-        except _FaultError:
+        except FaultError:
             self._take_fault("its machine", work, piece, done)
             return
         except UprezError as error:
@@ -415,38 +416,6 @@ def _close_quietly(home: Home, lease: Lease, tasks: list[str]) -> None:
     """Give up uploads that nobody will use; the ledger has those that cannot be given up now."""
     with contextlib.suppress(StoreError):
         leases.close_uploads(home, lease, tasks)
-
-
-class _FaultError(Exception):
-    """A worker's try failed, and nobody else has finished the job."""
-
-
-def _patiently(home: Home, work: Work, check: Callable[[], Counted]) -> Counted:
-    """Try a check again when the store fails it: the work is paid for, and it lies there safely.
-
-    What is gone may have been cleared up by a run on another machine that finished the job: that counts too.
-    """
-    for pause in CHECK_PAUSES_S:
-        try:
-            return check()
-        except BusyError:
-            time.sleep(pause)
-        except StoreError:
-            if home.remote and (published := checks.finished(home, work)):
-                return published
-            raise
-    return check()
-
-
-def _elsewhere(home: Home, work: Work, done: Done) -> Counted:
-    """Give what another run made of the job; raises _FaultError when none did."""
-    try:
-        published = checks.finished(home, work)
-    except StoreError as error:
-        raise _FaultError(error.message) from error
-    if published is None:
-        raise _FaultError(done.error or "")
-    return published
 
 
 def _makes_frames(lease: Lease) -> bool:

@@ -11,9 +11,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 
-from uprez import wire
-from uprez.errors import StoreError, UprezError, WorkerError
+from uprez.errors import StoreError, UprezError
 from uprez.fleet import checks
+from uprez.fleet.records import finished, intact, read
 from uprez.fleet.work import Work
 from uprez.job import Pin, Plan, Survey
 from uprez.report.results import Manifest, Output, Pending
@@ -73,24 +73,6 @@ def at_once(function: Callable[[T], R], items: Iterable[T], *, most: int = AT_ON
         return list(pool.map(function, items))
 
 
-def finished(home: Home, manifest: Manifest, wanted: Iterable[str]) -> Output | None:
-    """Give the intact output that a done job has under one of the names wanted; writes nothing."""
-    names = frozenset(wanted)
-    return next((output for output in manifest.outputs if output.path in names and intact(home, output)), None)
-
-
-def intact(home: Home, output: Output) -> bool:
-    """The same size and ETag, or, where a copy or a touch changed the ETag, the same bytes."""
-    meta = home.outputs.head(output.path)
-    if meta is None or meta.size != output.size:
-        return False
-    if meta.etag == output.etag or meta.note == output.sha256:
-        return True
-    return home.root is not None and objects.holds_bytes(
-        home.root / output.path, size=output.size, sha256=output.sha256
-    )
-
-
 def is_ours(home: Home, work: Work, memory: Memory) -> bool:
     """Say whether the job's output name is held by the job itself, published or about to be; writes nothing."""
     manifest, pending = memory.manifests.get(work.job.id), memory.pending.get(work.job.id)
@@ -110,15 +92,6 @@ def restore(home: Home, work: Work) -> None:
         _segment(home, work, segment.number)
     if len(work.counted) == len(work.plan.segments):
         _assembled(home, work)
-
-
-def read(home: Home, key: str, kind: type[T]) -> T | None:
-    """Read a record; one that is missing, or that this version cannot read, is treated as not there."""
-    data = home.state.read(key)
-    try:
-        return None if data is None else wire.load(kind, data, where=key)
-    except WorkerError:
-        return None
 
 
 def _done(home: Home, work: Work) -> bool:
