@@ -13,36 +13,12 @@ import places
 from house import located
 from s3_server import S3Server
 from uprez.cli import durations
-from uprez.cli.main import run_cli
 from uprez.errors import UsageError
 from uprez.store import keys
 from uprez.store.open import Home, exclusive, open_home
 
 JOB, OPEN = "00112233aabbccdd", "4455667788990011"
 Command = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture(autouse=True)
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Work in an empty folder, with this machine's state and cache in it."""
-    monkeypatch.setenv("UPREZ_STATE_DIR", str(tmp_path / "state"))
-    monkeypatch.setenv("UPREZ_CACHE_DIR", str(tmp_path / "cache"))
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
-@pytest.fixture
-def command(capsys: pytest.CaptureFixture[str]) -> Command:
-    """Run a command in this process; give its exit code, output and errors."""
-
-    def run(*arguments: str) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as left:
-            run_cli(arguments)
-        out, err = capsys.readouterr()
-        assert isinstance(left.value.code, int)
-        return left.value.code, out, err
-
-    return run
 
 
 def old_place(path: Path) -> Home:

@@ -12,38 +12,17 @@ import pytest
 
 from uprez import batch
 from uprez.cli import flags
-from uprez.cli.main import run_cli
 from uprez.config.keys import FLAGS, KEYS, flag_of
 from uprez.config.settings import Settings
-from uprez.config.variables import FALLBACKS, NAMES
+from uprez.config.variables import NAMES
 
 Command = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture(autouse=True)
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Work in an empty folder, with this machine's state and cache in it and no variable of ours."""
-    for name in (*NAMES, *FALLBACKS):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("UPREZ_STATE_DIR", str(tmp_path / "state"))
-    monkeypatch.setenv("UPREZ_CACHE_DIR", str(tmp_path / "cache"))
+def narrow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Print as on a terminal of 80 columns."""
     monkeypatch.setenv("COLUMNS", "80")
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
-@pytest.fixture
-def command(capsys: pytest.CaptureFixture[str]) -> Command:
-    """Run a command in this process; give its exit code, output and errors."""
-
-    def run(*arguments: str) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as left:
-            run_cli(arguments)
-        out, err = capsys.readouterr()
-        assert isinstance(left.value.code, int)
-        return left.value.code, out, err
-
-    return run
 
 
 @pytest.fixture

@@ -19,7 +19,6 @@ from s3_proxy import Proxy
 from s3_server import S3Server
 from uprez.cli import bucket_checks, machine_checks
 from uprez.cli.findings import Finding, examine, ok
-from uprez.cli.main import run_cli
 from uprez.errors import StoreError
 from uprez.media import encode
 from uprez.models import MODELS, weights
@@ -28,14 +27,10 @@ Command = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture(autouse=True)
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Work in an empty folder on a large disk, with this machine's state and cache in it."""
-    monkeypatch.setenv("UPREZ_STATE_DIR", str(tmp_path / "state"))
-    monkeypatch.setenv("UPREZ_CACHE_DIR", str(tmp_path / "cache"))
-    monkeypatch.chdir(tmp_path)
-    usage = shutil.disk_usage(tmp_path)
+def roomy(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have a large disk."""
+    usage = shutil.disk_usage(folder)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=10**11))
-    return tmp_path
 
 
 @pytest.fixture
@@ -43,20 +38,6 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave out what takes seconds and has a test of its own."""
     monkeypatch.setattr(machine_checks, "inference", lambda: iter([ok("inference", "runs")]))
     monkeypatch.setattr(machine_checks, "encoders", lambda: iter([ok("encoder h264", "encodes")]))
-
-
-@pytest.fixture
-def command(capsys: pytest.CaptureFixture[str]) -> Command:
-    """Run a command in this process; give its exit code, output and errors."""
-
-    def run(*arguments: str) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as left:
-            run_cli(arguments)
-        out, err = capsys.readouterr()
-        assert isinstance(left.value.code, int)
-        return left.value.code, out, err
-
-    return run
 
 
 @pytest.fixture

@@ -12,8 +12,6 @@ import pytest
 
 import uprez
 from uprez import batch, errors
-from uprez.cli.main import run_cli
-from uprez.config.variables import FALLBACKS, NAMES
 from uprez.errors import UprezError
 
 REPO = Path(__file__).resolve().parents[2]
@@ -47,33 +45,7 @@ CODES = {
 """As the tree in the docstring of `uprez.errors` says."""
 
 
-@pytest.fixture(autouse=True)
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Work in an empty folder, with this machine's state and cache in it."""
-    for name in (*NAMES, *FALLBACKS):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("UPREZ_STATE_DIR", str(tmp_path / "state"))
-    monkeypatch.setenv("UPREZ_CACHE_DIR", str(tmp_path / "cache"))
-    monkeypatch.setenv("COLUMNS", "200")
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
 Ended = tuple[int, str, str]
-
-
-@pytest.fixture
-def command(capsys: pytest.CaptureFixture[str]) -> Callable[..., Ended]:
-    """Run a command in this process; give its exit code, output and errors."""
-
-    def run(*arguments: str) -> Ended:
-        with pytest.raises(SystemExit) as left:
-            run_cli(arguments)
-        out, err = capsys.readouterr()
-        assert isinstance(left.value.code, int)
-        return left.value.code, out, err
-
-    return run
 
 
 @pytest.fixture

@@ -22,15 +22,6 @@ from uprez.store.open import Home, open_home
 JOBS = ("00112233aabbccdd", "00112233ffffffff", "4455667788990011")
 
 
-@pytest.fixture(autouse=True)
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Work in an empty folder, with this machine's state and cache in it."""
-    monkeypatch.setenv("UPREZ_STATE_DIR", str(tmp_path / "state"))
-    monkeypatch.setenv("UPREZ_CACHE_DIR", str(tmp_path / "cache"))
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
 @pytest.fixture
 def local(folder: Path) -> Home:
     """Give a folder of results with two outputs of one input, one of another, and a job that has only begun."""
