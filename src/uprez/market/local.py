@@ -34,7 +34,7 @@ class LocalMarket:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._children: list[subprocess.Popen[bytes]] = []
+        self._children: dict[str, subprocess.Popen[bytes]] = {}
 
     async def offers(self, query: OfferQuery) -> list[Offer]:
         """Offer this machine."""
@@ -71,7 +71,7 @@ class LocalMarket:
             self._folder.mkdir(parents=True, exist_ok=True)
             folder.mkdir(mode=0o700)  # launch.json holds a signed URL, the folder a copy of the video
             (folder / "launch.json").write_text(json.dumps(_orders(launch, folder)))
-            self._children.append(_spawn(folder))
+            self._children[launch.lease] = _spawn(folder)
         except OSError as error:
             raise RentError(f"this machine cannot start a worker in {folder}: {error.strerror}") from error
         return Instance(id=launch.lease, label=launch.label, running=True)
@@ -96,12 +96,15 @@ class LocalMarket:
                     f"the local worker of lease {instance} does not end",
                     hint=f"find it with: fuser -v {folder / 'lock'}",
                 )
+        if child := self._children.get(instance):
+            with contextlib.suppress(subprocess.TimeoutExpired):  # it let go of the lock, so it is on its way out
+                child.wait(deadman.TERM_S)
         self._bury()
         shutil.rmtree(folder, ignore_errors=True)
 
     def _bury(self) -> None:
         """Reap the dead-men that ended, so that none stays in the process table."""
-        self._children = [child for child in self._children if child.poll() is None]
+        self._children = {lease: child for lease, child in self._children.items() if child.poll() is None}
 
 
 def _orders(launch: Launch, folder: Path) -> deadman.Orders:
