@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import hashlib
 import io
@@ -42,7 +43,7 @@ class Handler(BaseHTTPRequestHandler):
         script = self.server.script
         (script.pop(0) if script else Handler.good)(self)
 
-    do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = do  # noqa: N815 # http.server's names
+    do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = do_CONNECT = do  # noqa: N815 # http.server's names
 
     def good(self) -> None:
         """Serve DATA, or the range of it that is asked for."""
@@ -253,6 +254,24 @@ def test_a_body_is_sent_whole_at_every_try(origin: Origin, tmp_path: Path) -> No
         assert "transfer-encoding" not in origin.seen[0][2]
 
 
+def test_bytes_are_counted_whatever_becomes_of_them(origin: Origin, tmp_path: Path) -> None:
+    """What was read and sent counts, at each try, for all threads together."""
+    path = tmp_path / "file"
+    path.write_bytes(DATA)
+    down, up = http.traffic()
+    origin.script = [answers(503), answers(200)]
+    http.request("PUT", origin.url, body=path)
+    http.request("PUT", origin.url, body=b"12345")
+    threads = [threading.Thread(target=http.request, args=("GET", origin.url)) for _ in range(4)]
+    for each in threads:
+        each.start()
+    for each in threads:
+        each.join()
+    after = http.traffic()
+    assert 5 * len(DATA) <= after[0] - down < 5 * len(DATA) + 1000  # the second PUT is answered with as much
+    assert after[1] - up == 2 * len(DATA) + 5
+
+
 def test_an_answer_that_only_a_retry_may_have(origin: Origin) -> None:
     """What was done by a try whose answer was lost is no failure in the next, and is one in the first."""
     origin.script = [answers(404)]
@@ -323,6 +342,23 @@ def test_a_proxy_of_the_environment_is_used(origin: Origin, monkeypatch: pytest.
     http.request("GET", origin.url)
     http.request("GET", "http://video.invalid/a?b")
     assert [seen[1] for seen in origin.seen] == [f"/video.mp4?{SECRET}", "http://video.invalid/a?b"]
+
+
+def test_a_proxy_hears_its_own_password_and_no_server_does(origin: Origin, monkeypatch: pytest.MonkeyPatch) -> None:
+    """User and password of the proxy's URL go to it, with a request as with a tunnel."""
+    for name in ("http_proxy", "https_proxy"):
+        monkeypatch.setenv(name, f"http://C.7:pass%20word@127.0.0.1:{origin.server_address[1]}")
+    http.request("GET", "http://video.invalid/a")
+    origin.script = [answers(407)]
+    with pytest.raises(FetchError):
+        http.request("GET", "https://video.invalid/b", limits=Limits(tries=1))
+    told = "Basic " + base64.b64encode(b"C.7:pass word").decode()
+    assert [(seen[0], seen[1]) for seen in origin.seen] == [
+        ("GET", "http://video.invalid/a"),
+        ("CONNECT", "video.invalid:443"),
+    ]
+    assert [seen[2]["proxy-authorization"] for seen in origin.seen] == [told, told]
+    assert "authorization" not in origin.seen[0][2]
 
 
 def test_facts_come_with_one_byte(origin: Origin) -> None:

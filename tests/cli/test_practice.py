@@ -6,8 +6,10 @@ import json
 import signal
 import subprocess
 import sys
+import time
 import urllib.request
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,9 +18,11 @@ from uprez.practice import FAULTS
 
 
 @pytest.fixture(autouse=True)
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Keep the market's folders here."""
+def folder(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Keep the market's folders here, and what it keeps for the next one elsewhere."""
     monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setenv("UPREZ_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
+    monkeypatch.setenv("UPREZ_STATE_DIR", str(tmp_path_factory.mktemp("state")))
     return tmp_path
 
 
@@ -40,6 +44,37 @@ def test_it_prints_what_a_shell_needs_and_ends_with_all_it_runs(folder: Path) ->
     assert market.returncode == 0
     assert "0 rented, 0.0000 USD" in errors
     assert list(folder.iterdir()) == []
+
+
+FETCH = "import os, urllib.request as u; u.urlopen(os.environ['BASE'] + '/api/v0/gpu_names/unique/').read()"
+
+
+@pytest.mark.parametrize("flags", [(), ("--no-meter",)])
+def test_it_charges_for_real_traffic_unless_told_not_to(flags: tuple[str, ...]) -> None:
+    """What an instance fetches is on its bill."""
+    line = [sys.executable, "-m", "uprez", "practice", "--no-limits", "--time-factor", "1000", *flags]
+    with subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as market:
+        assert market.stdout is not None
+        told = dict(market.stdout.readline().strip().split("=", 1) for _ in range(3))
+
+        def ask(method: str, path: str, body: object = None, key: str = "VAST_API_KEY") -> Any:
+            data = None if body is None else json.dumps(body).encode()
+            headers = {"Authorization": f"Bearer {told[key]}"}
+            asked = urllib.request.Request(told["VAST_URL"] + path, data, headers, method=method)
+            with urllib.request.urlopen(asked, timeout=20) as answer:
+                return json.loads(answer.read())
+
+        (offer,) = ask("POST", "/api/v0/bundles/", {"limit": 1, "duration": {"gte": 9e5}})["offers"]
+        job = {"image": "x", "onstart": sys.executable, "args": ["-c", FETCH], "env": {"BASE": told["VAST_URL"]}}
+        ask("PUT", f"/api/v0/asks/{offer['id']}/", job)
+        deadline = time.monotonic() + 20
+        state: Any = {"instances": [{}]}
+        while state["instances"][0].get("actual_status") != "exited":
+            assert time.monotonic() < deadline
+            state = ask("GET", "/practice/state", key="UPREZ_PRACTICE_KEY")
+        market.send_signal(signal.SIGTERM)
+    (bill,) = state["bills"]
+    assert (bill["down_bytes"] > 200, bill["up_bytes"] > 80) == ((False, False) if flags else (True, True))
 
 
 def test_it_lists_the_faults(capsys: pytest.CaptureFixture[str]) -> None:

@@ -90,3 +90,22 @@ def test_filters_that_the_server_ignores_are_applied_here(vast: Vast, market: Ma
     found = offers.search(vast, OfferQuery(max_usd_per_hour=Decimal("0.10")))
     assert found.choices
     assert all(choice.usd_per_hour <= Decimal("0.10") for choice in found.choices)
+
+
+def test_the_time_is_the_servers(vast: Vast, market: Market) -> None:
+    """Trap 30: deadlines in labels go by its Date header, which may be far from this machine's clock."""
+    for _ in range(2):
+        vast.account()
+        assert abs(vast.now().timestamp() - market.clock.now_s()) < 3
+        market.advance(30 * 3600)
+
+
+def test_the_market_s_clock_is_learnt_to_a_fraction_of_a_second(vast: Vast, market: Market) -> None:
+    """Its answers tell whole seconds: several of them say more than one, also when it steps."""
+    for _ in range(40):
+        market.advance(0.13)
+        vast.account()
+    assert abs(vast.now().timestamp() - market.clock.now_s()) < 0.3
+    market.advance(7200)
+    vast.account()
+    assert abs(vast.now().timestamp() - market.clock.now_s()) <= 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -75,6 +76,19 @@ def test_a_restart_goes_on_in_the_same_folder(processes: Processes) -> None:
     processes.remove(7)
     assert not processes.folder(7).exists()
     assert processes.log(7) is None
+
+
+def test_home_stays_and_the_image_has_its_say(tmp_path: Path) -> None:
+    """HOME is the same folder after a restart; an image's PATH and HOME replace ours, nvidia-smi stays in front."""
+    for image in ({}, {"PATH": "/image/bin:/usr/bin:/bin", "HOME": "/image"}):
+        with contextlib.closing(Processes(tmp_path / str(len(image)), image=image)) as processes:
+            for _ in range(2):
+                processes.start(container("echo $HOME $PATH"))
+                until(lambda: processes.ended(7))
+            lines = printed(processes).splitlines()
+            folder = processes.folder(7)
+            home, path = image.get("HOME", str(folder / "root")), image.get("PATH", os.environ["PATH"])
+            assert lines == [f"{home} {folder / 'bin'}:{path}"] * 2
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="descendants in other sessions are found by /proc")

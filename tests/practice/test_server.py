@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
 import time
 from typing import Any
 
 import pytest
 
-from uprez.practice import PracticeServer
+from uprez.practice import Market, PracticeServer
 from uprez.practice.access import ENDPOINTS
+from uprez.practice.call import Call
 
 Http = Any  # conftest's client
 LAUNCH = {"image": "python:3.11-bookworm", "disk": 20, "label": "a", "onstart": "/bin/bash", "args": ["-c", "true"]}
@@ -181,6 +189,8 @@ def test_the_second_page_can_fail(http_idle: Http) -> None:
         ("GET", "/api/v0/instances/abc/", None, 400, "invalid_args"),
         ("PUT", "/api/v0/instances/request_logs/9/", {}, 404, "invalid_id"),
         ("PUT", "/api/v0/instances/bid_price/9/", {"price": 1}, 404, "no_such_instance"),
+        ("PUT", "/api/v0/instances/reboot/9/", {}, 404, "no_such_instance"),
+        ("PUT", "/api/v0/instances/recycle/9/", {}, 404, "no_such_instance"),
         ("GET", "/api/v0/instances/9/logs", None, 404, "not_found"),
         ("POST", "/api/v0/instances/", {}, 404, "not_found"),
     ],
@@ -210,6 +220,123 @@ def test_control_has_its_own_key(http_idle: Http) -> None:
     http_idle("GET", "/api/v0/users/current?api_key=secret")
     requests: Any = http_idle.control("requests")
     assert requests["requests"][-1]["target"] == "/api/v0/users/current?api_key=..."
+
+
+def test_a_watcher_is_told_before_and_after_the_deed(market: Market) -> None:
+    """Before, nothing is rented; after, it is, and the client has no answer yet. What is refused has no after."""
+    told: list[tuple[str, str, int]] = []
+
+    def watch(when: str, endpoint: str, call: Call) -> None:
+        told.append((when, endpoint, len(market.rows())))
+        if call.body.get("label") == "lost" and when == "after":
+            raise ConnectionError
+
+    with contextlib.closing(PracticeServer(market, on_call=watch)) as server:
+        ask = market.offer_list()[0].id
+        send(server, "PUT", f"/api/v0/asks/{ask}/", {**LAUNCH, "cancel_unavail": False})
+        market.advance(20)
+        with pytest.raises((http.client.HTTPException, OSError)):
+            send(server, "PUT", f"/api/v0/asks/{ask}/", {**LAUNCH, "cancel_unavail": False, "label": "lost"})
+        market.advance(20)
+        assert send(server, "PUT", "/api/v0/asks/1/", LAUNCH) == 404
+        assert send(server, "GET", f"/instance_logs/{'0' * 32}.log") == 404
+    assert told == [
+        ("before", "create", 0),
+        ("after", "create", 1),
+        ("before", "create", 1),
+        ("after", "create", 2),
+        ("before", "create", 2),
+        ("before", "log_file", 2),
+    ]
+
+
+def send(server: PracticeServer, method: str, path: str, body: object = None) -> int:
+    """Send a request and give its status."""
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=20)
+    try:
+        data = None if body is None else json.dumps(body)
+        connection.request(method, path, data, {"Authorization": f"Bearer {server.market.key}"})
+        answer = connection.getresponse()
+        answer.read()
+        return answer.status
+    finally:
+        connection.close()
+
+
+CLIENT = """
+import sys, urllib.request as u
+u.urlopen(u.Request(sys.argv[1], sys.stdin.buffer.read(), {"Authorization": sys.argv[2]}, method="PUT")).read()
+print("heard", flush=True)
+"""
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_client_can_be_killed_at_its_call(http_idle: Http, when: str) -> None:
+    """The signal strikes once, at that call; the deed is done all the same, and the client never hears of it."""
+    server = http_idle.server
+    ask = http_idle.server.market.offer_list()[0].id
+    line = [sys.executable, "-c", CLIENT, f"{server.url}/api/v0/asks/{ask}/", f"Bearer {server.market.key}"]
+    with subprocess.Popen(line, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as client:
+        http_idle.control("kill", {"pid": client.pid, "endpoint": "create", "when": when})
+        out, _ = client.communicate(json.dumps({**LAUNCH, "label": "orphan"}).encode(), timeout=20)
+    assert (client.returncode, out) == (-signal.SIGKILL, b"")
+    deadline = time.monotonic() + 20
+    while not server.market.rows():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    state: Any = http_idle.control("state")
+    assert [(kill["pid"], kill["struck"]) for kill in state["kills"]] == [(client.pid, 1)]
+    http_idle.server.market.advance(20)
+    assert http_idle("PUT", "/api/v0/asks/1/", LAUNCH)[0] == 404  # it strikes once only
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"pid": 1}, {"pid": 0}, {"pid": -5}, {"pid": os.getpid()}, {"signal": 999}, {"when": "x"}, {"endpoint": "x"}],
+)
+def test_not_everything_can_be_killed(http_idle: Http, change: dict[str, object]) -> None:
+    """Not the first process, no group, not the market itself; and only at what there is."""
+    body = {"pid": 2**22 + 1, "endpoint": "create", "when": "after", **change}
+    assert http_idle("POST", "/practice/kill", body, key=http_idle.server.control_key)[0] == 400
+
+
+def test_every_byte_that_came_is_kept(http_idle: Http) -> None:
+    """Bodies whole, of any bytes and in chunks, of refused and unknown requests too; never a header."""
+    odd = b'{"a": "\xff\x00'
+    head = f"Host: 127.0.0.1:{http_idle.server.port}\r\nAuthorization: Bearer canary\r\n"
+    chunk = f"{len(odd):x}\r\n".encode() + odd + b"\r\n0\r\n\r\n"
+    for line, body in (
+        (f"PATCH /nowhere?x=1 HTTP/1.1\r\n{head}Content-Length: {len(odd)}\r\n\r\n", odd),
+        (f"PUT /api/v0/asks/1/ HTTP/1.1\r\n{head}Transfer-Encoding: chunked\r\n\r\n", chunk),
+        (f"PUT /evil HTTP/1.1\r\nHost: evil.example\r\nContent-Length: {len(odd)}\r\n\r\n", odd),
+    ):
+        with socket.create_connection(("127.0.0.1", http_idle.server.port), timeout=20) as sock:
+            sock.sendall(line.encode() + body)
+            assert sock.recv(1 << 16)
+    found: Any = http_idle.control("requests")
+    assert [(seen["method"], seen["endpoint"], seen["status"]) for seen in found["requests"]] == [
+        ("PATCH", None, 404),
+        ("PUT", "create", 401),
+        ("PUT", None, 421),
+    ]
+    assert [seen["body"].encode("utf-8", "surrogateescape") for seen in found["requests"]] == [odd] * 3
+    assert (found["dropped"], "canary" in json.dumps(found)) == (0, False)
+
+
+def test_what_is_too_long_is_refused_and_said_to_be_cut(http_idle: Http) -> None:
+    """413, with the begin of it kept."""
+    status, _, _ = http_idle("PUT", "/api/v0/asks/1/", "x" * (1 << 20))
+    (seen,) = http_idle.server.seen
+    assert (status, seen.whole, len(seen.body)) == (413, False, 1 << 20)
+
+
+def test_charges_need_the_right_to_see_bills(http_idle: Http) -> None:
+    """The account's key may ask, an instance's may not."""
+    instance, key = rent(http_idle)
+    http_idle.server.market.advance(60)
+    _, body, _ = http_idle("GET", "/api/v0/charges/?select_filters=%7B%22day%22%3A%7B%22gte%22%3A0%7D%7D")
+    assert [row["source"] for row in body["results"]] == [f"instance-{instance}"]
+    assert http_idle("GET", "/api/v0/charges/", key=key)[0] == 401
 
 
 def test_an_instance_can_end_itself(real: PracticeServer) -> None:

@@ -10,11 +10,14 @@ import time
 from collections.abc import Iterator
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from uprez.errors import UsageError
+
+if TYPE_CHECKING:
+    from uprez.practice import Options, Processes
 
 MOST_FACTOR = 1000.0
 
@@ -28,6 +31,14 @@ def practice(
     ] = 1.0,
     credit: Annotated[str, typer.Option(help="The account's money.", metavar="USD")] = "25",
     limits: Annotated[bool, typer.Option("--limits/--no-limits", help="Refuse calls that come too often.")] = True,
+    meter: Annotated[
+        bool, typer.Option("--meter/--no-meter", help="Measure what instances send and fetch, and charge for it.")
+    ] = True,
+    wheelhouse: Annotated[
+        Path | None,
+        typer.Option(help="A folder of packages for machines to install; else an index.", metavar="DIR"),
+    ] = None,
+    cold: Annotated[bool, typer.Option("--cold", help="Machines bring no packages: they install all of them.")] = False,
     fault: Annotated[
         list[str] | None,
         typer.Option(help="Let this go wrong once (may be repeated); `list` names all.", metavar="NAME"),
@@ -43,8 +54,28 @@ def practice(
     _check(fault or [], AT_START)
     if not 0 < time_factor <= MOST_FACTOR:
         raise UsageError(f"--time-factor {time_factor} must be above 0 and at most {MOST_FACTOR:g}")
-    with tempfile.TemporaryDirectory(prefix="uprez-practice-") as folder:
-        _serve(Path(folder), port, seed, time_factor, _money(credit), limits, fault or [])
+    from uprez.practice import Meter, Options, Processes
+
+    options = Options(seed=seed, credit_usd=_money(credit), limits=limits)
+    with contextlib.ExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="uprez-practice-"))
+        measured = stack.enter_context(contextlib.closing(Meter())) if meter else None
+        machines = Processes(Path(folder), image=_image(wheelhouse, cold=cold), meter=measured)
+        _serve(machines, port, time_factor, options, fault or [])
+
+
+def _image(wheelhouse: Path | None, *, cold: bool) -> dict[str, str]:
+    """Give the environment that machines' images bring: the packages of this Python, where they are the pinned ones."""
+    from uprez.config.environment import folders
+    from uprez.practice import image
+
+    if wheelhouse is not None and not wheelhouse.is_dir():
+        raise UsageError(f"--wheelhouse {wheelhouse} is not a folder", hint="make wheelhouse fills .cache/wheelhouse")
+    try:
+        return image.environment(None if cold else folders()[1] / "practice", wheelhouse=wheelhouse)
+    except image.Mismatch as error:
+        typer.echo(f"[WARN] Machines install all packages anew: {error}", err=True)
+        return image.environment(None, wheelhouse=wheelhouse)
 
 
 def _check(wanted: list[str], known: frozenset[str]) -> None:
@@ -66,12 +97,11 @@ def _money(text: str) -> Decimal:
     return value
 
 
-def _serve(folder: Path, port: int, seed: int, factor: float, credit: Decimal, limits: bool, faults: list[str]) -> None:
-    from uprez.practice import Clock, Market, Options, PracticeServer, Processes
+def _serve(machines: Processes, port: int, factor: float, options: Options, faults: list[str]) -> None:
+    from uprez.practice import Clock, Market, PracticeServer
     from uprez.practice.faults import Armed
 
-    options = Options(seed=seed, credit_usd=credit, limits=limits)
-    market = Market(Clock(factor, start_s=time.time()), Processes(folder), options)
+    market = Market(Clock(factor, start_s=time.time()), machines, options)
     try:
         server = PracticeServer(market, port)
     except OSError as error:

@@ -91,6 +91,31 @@ class PassingError(Exception):
         self.wait_s = wait_s
 
 
+class _Traffic:
+    """Bytes of bodies that this process has moved, whatever became of the requests: they are paid for all the same."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._down = self._up = 0
+
+    def add(self, *, down: int = 0, up: int = 0) -> None:
+        with self._lock:
+            self._down += down
+            self._up += up
+
+    def so_far(self) -> tuple[int, int]:
+        with self._lock:
+            return self._down, self._up
+
+
+_TRAFFIC = _Traffic()
+
+
+def traffic() -> tuple[int, int]:
+    """Give the bytes that this process has read (answers) and sent (requests) by HTTP so far, bodies only."""
+    return _TRAFFIC.so_far()
+
+
 class _Moved:
     """Bytes moved by one try, and the time they may have taken."""
 
@@ -99,8 +124,10 @@ class _Moved:
         self._total_s = total_s
         self._bytes = 0
 
-    def add(self, size: int) -> None:
+    def add(self, *, down: int = 0, up: int = 0) -> None:
         """Count bytes; raises TimeoutError when they come too slowly."""
+        size = down + up
+        _TRAFFIC.add(down=down, up=up)
         self._bytes += size
         if time.monotonic() - self._begin > self._total_s + self._bytes / SLOWEST:
             raise TimeoutError
@@ -147,7 +174,7 @@ class Answer:
     def blocks(self) -> Iterator[bytes]:
         """Read the body as it comes; TimeoutError when it comes too slowly, urllib3's errors when it breaks."""
         while block := self.raw.read1(PIECE, decode_content=False):
-            self.moved.add(len(block))
+            self.moved.add(down=len(block))
             yield block
 
 
@@ -214,6 +241,8 @@ def _send(
     sent |= headers
     if body is not None:
         sent["Content-Length"] = str(_size(body))
+    if isinstance(body, bytes):
+        _TRAFFIC.add(up=len(body))  # sent in one go, which no time is measured of
     raw = _pool(_proxy(parts.scheme, parts.hostname or "")).urlopen(
         method,
         urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, parts.query, "")),
@@ -247,7 +276,7 @@ def _pieces(body: Path | Part, moved: _Moved) -> Iterator[bytes]:
             if not block:
                 raise FetchError(f"{part.path} became shorter while it was sent")
             left -= len(block)
-            moved.add(len(block))
+            moved.add(up=len(block))
             yield block
 
 
@@ -267,12 +296,25 @@ def _pool(proxy: str | None) -> PoolManager:
 
     plain = type("_Plain", (_Patience, HTTPConnection), {})
     secure = type("_Secure", (_Patience, HTTPSConnection), {})
-    manager = urllib3.ProxyManager(proxy, maxsize=32) if proxy else urllib3.PoolManager(maxsize=32)
+    manager = _through(proxy) if proxy else urllib3.PoolManager(maxsize=32)
     manager.pool_classes_by_scheme = {
         "http": type("_PlainPool", (HTTPConnectionPool,), {"ConnectionCls": plain}),
         "https": type("_SecurePool", (HTTPSConnectionPool,), {"ConnectionCls": secure}),
     }
     return manager
+
+
+def _through(proxy: str) -> PoolManager:
+    """Make the connections through a proxy; `user:password@` of its URL is for it alone."""
+    import urllib3
+
+    parts = urlsplit(proxy)
+    secret = f"{unquote(parts.username)}:{unquote(parts.password or '')}" if parts.username is not None else None
+    return urllib3.ProxyManager(
+        urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2])),
+        maxsize=32,
+        proxy_headers=urllib3.make_headers(proxy_basic_auth=secret),
+    )
 
 
 class _Patience:

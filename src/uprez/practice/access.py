@@ -42,6 +42,7 @@ ENDPOINTS: dict[str, Endpoint] = {
     "filters": Endpoint(permission="instance_read"),
     "gpu_names": Endpoint(permission=None),
     "user": Endpoint(permission="user_read"),
+    "charges": Endpoint(permission="billing_read"),
 }
 """Every kind of request that the market answers. The interval of `logs` is unpublished; 2 s is what clients assume."""
 

@@ -34,6 +34,8 @@ FAULTS: dict[str, str] = {
     "regpu": "start: refused with resources_unavailable, the start stays queued; fires after `seconds` (default 60)",
     "credit_0": "the account's money is gone at once: everything stops, create says insufficient_credit",
     "list_lag": "list: an instance younger than a minute is not shown yet",
+    "show_lag": "show: an instance younger than a minute is not there yet",
+    "show_404": "show: an instance that is gone is 404 no_such_instance instead of 200 with null",
     "list_page": "list: the second page fails with 500",
     "v0_gone": "the v0 list answers 410, as for accounts made after June 2026 (on from the start; disarm to have it)",
     "ignored_filter": "search: no condition is applied",
@@ -41,6 +43,7 @@ FAULTS: dict[str, str] = {
     "logs_late": "request_logs: the snapshot comes 20 s later",
     "logs_404": "request_logs: the snapshot never comes",
     "logs_cut": "request_logs: the snapshot ends in the middle of a line",
+    "logs_rotated": "request_logs: the host has rotated the log, only the last quarter of its lines is left",
 }
 """Every fault, by name."""
 IMMEDIATE = frozenset({"exited", "offline", "outbid", "restart", "credit_0"})

@@ -47,13 +47,25 @@ class Instance:
     """Offline: the host does not answer."""
     back_ms: int | None = None
     """When an offline host comes back."""
+    resumes: bool = False
+    """Its offline host keeps its GPUs for it, and runs it again."""
     wrong_gpu: bool = False
     vram_taken: bool = False
 
     @property
     def holds(self) -> bool:
         """Say whether it holds its GPUs: from the begin of a boot until it is stopped."""
-        return self.boots_ms is not None or self.cur == "running"
+        return self.boots_ms is not None or self.cur == "running" or self.resumes
+
+    @property
+    def status(self) -> str | None:
+        """Say what the market shows of the container."""
+        return "offline" if self.hidden else self.actual
+
+    @property
+    def end_ms(self) -> int:
+        """When the contract ends."""
+        return round(self.offer.end_s * 1000)
 
     @property
     def bills_gpu(self) -> bool:
@@ -65,13 +77,14 @@ class Instance:
         self.intended, self.next, self.cur = "running", "running", "unloaded"
         self.actual, self.status_msg = None, ""
         self.boot_from_ms, self.boots_ms = now_ms, now_ms + length_ms
-        self.trouble, self.queued_ms, self.displaced = trouble, None, False
+        self.trouble, self.queued_ms, self.displaced, self.resumes = trouble, None, False, False
 
     def pause(self, actual: str, msg: str = "") -> None:
         """Be stopped, by whomever."""
         self.intended = self.cur = self.next = "stopped"
         self.actual, self.status_msg = actual, msg
         self.boots_ms = self.queued_ms = None
+        self.displaced = self.resumes = False
 
     def show_boot(self, now_ms: int) -> None:
         """Say how far the boot is."""
@@ -113,11 +126,11 @@ def row(instance: Instance, *, now_s: float, misreported: bool = False) -> dict[
     """Give an instance as the wire has it."""
     offer, launch, card = instance.offer, instance.launch, instance.offer.card
     rates = instance.bill.rates
-    up = instance.actual == "running"
+    up = instance.status == "running"
     return {
         **dict.fromkeys(_UNKNOWN),
         "id": instance.id, "machine_id": offer.machine_id, "host_id": offer.host_id, "label": instance.label,
-        "actual_status": "exited" if misreported else instance.actual, "cur_state": instance.cur,
+        "actual_status": "exited" if misreported else instance.status, "cur_state": instance.cur,
         "next_state": instance.next, "intended_status": instance.intended, "status_msg": instance.status_msg,
         "image_uuid": launch.image, "image_runtype": launch.runtype, "image_args": list(launch.args),
         "onstart": launch.onstart, "extra_env": [[name, value] for name, value in launch.env.items()],
@@ -136,7 +149,7 @@ def row(instance: Instance, *, now_s: float, misreported: bool = False) -> dict[
         "inet_up_cost": float(offer.up_usd_per_gb), "inet_down_cost": float(offer.down_usd_per_gb),
         "ssh_host": "ssh5.vast.ai", "ssh_port": 10000 + instance.id % 50000, "ssh_idx": "5",
         "public_ipaddr": f"{offer.ip}\n", "local_ipaddrs": "192.0.2.10 ",
-        "ports": _ports(instance) if up else {}, "direct_port_count": offer.ports,
+        "ports": ports(instance) if up else {}, "direct_port_count": offer.ports,
         "start_date": instance.created_ms / 1000, "end_date": offer.end_s, "duration": offer.end_s - now_s,
         "verification": "verified" if offer.verified else "unverified", "geolocation": offer.geolocation,
         "reliability2": offer.reliability, "hosting_type": int(offer.datacenter), "static_ip": offer.static_ip,
@@ -159,7 +172,8 @@ _UNKNOWN = [
 ]
 
 
-def _ports(instance: Instance) -> dict[str, list[dict[str, str]]]:
+def ports(instance: Instance) -> dict[str, list[dict[str, str]]]:
+    """Give the container's open ports with where each is on the host, as docker says it."""
     return {
         port: [{"HostIp": "0.0.0.0", "HostPort": str(33000 + index)}]  # noqa: S104  what docker says
         for index, port in enumerate(instance.launch.ports())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import random
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
@@ -115,6 +116,13 @@ class Offer:
     end_s: float
     ip: str
 
+    def __hash__(self) -> int:
+        return self.id
+
+    def same_ask(self, other: Offer) -> bool:
+        """Say whether another one is this, listed at another time."""
+        return (self.machine_id, self.num_gpus) == (other.machine_id, other.num_gpus)
+
     @property
     def card(self) -> Card:
         """What each GPU is."""
@@ -132,12 +140,17 @@ class Offer:
 
 def table(seed: int = 1, *, machines: int = 90, now_s: float) -> list[Offer]:
     """Make the market's offers: always the same for one seed and one time."""
+    return list(_table(seed, machines, now_s))
+
+
+@functools.lru_cache(maxsize=8)  # tests make hundreds of markets at one time
+def _table(seed: int, machines: int, now_s: float) -> tuple[Offer, ...]:
     rng = random.Random(seed)  # noqa: S311  a table, not a secret
     names = rng.choices(list(CARDS), [card.weight for card in CARDS.values()], k=machines)
     offers: list[Offer] = []
     for index, name in enumerate(names):
         offers += _machine(rng, index, name, now_s)
-    return offers
+    return tuple(offers)
 
 
 def _machine(rng: random.Random, index: int, name: str, now_s: float) -> Iterable[Offer]:
@@ -189,6 +202,12 @@ def _machine(rng: random.Random, index: int, name: str, now_s: float) -> Iterabl
 
 def row(offer: Offer, *, now_s: float, bid: bool = False, storage_gb: float = DEFAULT_STORAGE_GB) -> dict[str, object]:
     """Give an offer as the wire has it, priced with a disk of `storage_gb`."""
+    return {**_facts(offer, bid, storage_gb), "start_date": now_s - 86400, "duration": offer.end_s - now_s}
+
+
+@functools.lru_cache(maxsize=2048)  # a search looks at all offers
+def _facts(offer: Offer, bid: bool, storage_gb: float) -> dict[str, object]:
+    """Give what does not change as time passes."""
     card, gpu = offer.card, offer.min_bid if bid else offer.usd_per_hour
     disk = offer.storage_usd_per_hour(storage_gb)
     total = gpu + disk
@@ -215,7 +234,7 @@ def row(offer: Offer, *, now_s: float, bid: bool = False, storage_gb: float = DE
         "hosting_type": int(offer.datacenter), "geolocation": offer.geolocation, "static_ip": offer.static_ip,
         "direct_port_count": offer.ports, "pci_gen": offer.pci_gen, "pcie_bw": offer.pci_gen * 6.0,
         "os_version": "22.04", "rentable": True, "rented": False, "external": False,
-        "start_date": now_s - 86400, "end_date": offer.end_s, "duration": offer.end_s - now_s,
+        "end_date": offer.end_s,
         "public_ipaddr": offer.ip, "resource_type": "gpu",
         "search": {
             "gpuCostPerHour": float(gpu), "diskHour": float(disk), "totalHour": float(total),

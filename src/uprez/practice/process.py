@@ -16,11 +16,16 @@ from pathlib import Path
 from typing import Protocol
 
 from uprez.practice import keeper
+from uprez.practice.meter import Meter, Moved
 
 END_S = 5.0
 """How long a keeper may take to end what it keeps."""
 LOG_MOST = 16 << 20
 """Bytes of a log that are read, from its end."""
+
+
+PROXIES = ("http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY")
+BYPASSES = frozenset({"no_proxy", "NO_PROXY"})
 
 
 class StartError(Exception):
@@ -58,6 +63,9 @@ class Machines(Protocol):
     def log(self, instance: int) -> bytes | None:
         """Give what it has printed so far, None where no container was ever made."""
 
+    def moved(self, instance: int) -> Moved:
+        """Give the traffic since the last time that this was asked."""
+
 
 @dataclass(kw_only=True)
 class Idle:
@@ -66,6 +74,7 @@ class Idle:
     running: dict[int, Container] = field(default_factory=dict)
     finished: set[int] = field(default_factory=set)
     printed: dict[int, bytes] = field(default_factory=dict)
+    traffic: dict[int, Moved] = field(default_factory=dict)
     starts: int = 0
 
     def start(self, container: Container) -> None:
@@ -92,16 +101,22 @@ class Idle:
         """Give what the test put there."""
         return self.printed.get(instance)
 
+    def moved(self, instance: int) -> Moved:
+        """Give what the test put there, once."""
+        return self.traffic.pop(instance, Moved())
+
 
 class Processes:
     """Real processes, each instance with its own folder below `folder`; all of them end with this process.
 
-    `image` is the environment that the image brings. Nothing of ours is inherited but PATH.
+    `image` is the environment that the image brings. Nothing of ours is inherited but PATH. With a `meter` an instance
+    is told to send and fetch through it, and its traffic is known; it stays the caller's to close.
     """
 
-    def __init__(self, folder: Path, *, image: Mapping[str, str] | None = None) -> None:
+    def __init__(self, folder: Path, *, image: Mapping[str, str] | None = None, meter: Meter | None = None) -> None:
         self._folder = folder.resolve()
         self._image = dict(image or {})
+        self._meter = meter
         self._keepers: dict[int, subprocess.Popen[bytes]] = {}
 
     def folder(self, instance: int) -> Path:
@@ -121,6 +136,9 @@ class Processes:
         (folder / "log").touch()
         environment = self._environment(container, folder)
         self._check(container, environment["PATH"])
+        if self._meter is not None:
+            proxies = dict.fromkeys(PROXIES, self._meter.admit(container.id))
+            environment = {name: value for name, value in environment.items() if name not in BYPASSES} | proxies
         orders: keeper.Orders = {
             "command": list(container.command),
             "environment": environment,
@@ -164,7 +182,11 @@ class Processes:
 
     def kill(self, instance: int) -> None:
         """Close the keeper's pipe and wait until it has ended everything."""
-        kept = self._keepers.pop(instance, None)
+        self._end(self._keepers.pop(instance, None))
+        if self._meter is not None:
+            self._meter.dismiss(instance)
+
+    def _end(self, kept: subprocess.Popen[bytes] | None) -> None:
         if kept is None:
             return
         if kept.stdin:
@@ -190,6 +212,10 @@ class Processes:
                 return file.read()
         except FileNotFoundError:
             return None
+
+    def moved(self, instance: int) -> Moved:
+        """Ask the meter."""
+        return Moved() if self._meter is None else self._meter.take(instance)
 
     def close(self) -> None:
         """End everything."""
