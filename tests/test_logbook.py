@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from uprez import logbook as logbooks
 from uprez import status as statuses
 from uprez.logbook import PART_LINES, Logbook, Reporter
+from uprez.machine import Machine
 from uprez.sheet import Sheet
 from uprez.status import Done, Status
 
@@ -148,6 +149,34 @@ def test_status_beats_and_tells_what_is_done(sheet: Sheet, tmp_path: Path) -> No
     assert last is not None
     assert (last.phase, last.task, last.reason) == ("left", None, "told to stop")
     assert [(done.task, done.fault) for done in last.done] == [("t-1", None), ("t-2", "input")]
+
+
+def test_status_tells_the_machine_and_its_traffic(
+    sheet: Sheet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From the first beat on: what was rented, and how many bytes have moved."""
+    monkeypatch.setattr(logbooks.http, "traffic", lambda: (3, 4))
+    rented = Machine(gpu="NVIDIA L4", gpus=1, own_key_works=True)
+    reporter = Reporter(lambda: sheet, Logbook(LEASE, StringIO()), rented)
+    assert until(lambda: read(tmp_path) is not None)
+    found = read(tmp_path)
+    reporter.close("over")
+    assert found is not None
+    assert (found.machine, found.down_bytes, found.up_bytes) == (rented, 3, 4)
+
+
+def test_traffic_of_earlier_starts_is_counted_in(sheet: Sheet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A container that is started again on its disk has a new process, and the bill goes on; a spoilt file is none."""
+    monkeypatch.setattr(logbooks.http, "traffic", lambda: (3, 4))
+    seen = []
+    for spoil in (False, False, True):
+        if spoil:
+            (tmp_path / "moved").write_text("nonsense")
+        Reporter(lambda: sheet, Logbook(LEASE, StringIO()), moved=tmp_path / "moved").close("over")
+        found = read(tmp_path)
+        assert found is not None
+        seen.append((found.down_bytes, found.up_bytes))
+    assert seen == [(3, 4), (6, 8), (3, 4)]
 
 
 def test_new_task_begins_without_frames(sheet: Sheet, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 from uprez import sheet, wire
 from uprez.errors import WorkerError
 from uprez.job import Options
-from uprez.sheet import Put, Ref, Sheet, Task
+from uprez.sheet import Install, Put, Ref, Sheet, Task
 
 REF = Ref(url="file:///o/%23%20", sha256="a" * 64, size=1)
 SHEET = Sheet(
@@ -18,6 +18,7 @@ SHEET = Sheet(
     length_s=60.0,
     grace_s=10.0,
     families=("openvino", "cpu"),
+    install=Install(wheel=REF, wheel_name="uprez-1-py3-none-any.whl", constraints=REF),
     models={"m": REF},
     tasks=(
         Task(
@@ -47,8 +48,8 @@ def test_a_sheet_survives() -> None:
 
 def test_a_sheet_of_another_schema_is_refused() -> None:
     """A worker never guesses at orders of another version; both schemas are named."""
-    with pytest.raises(WorkerError, match="the sheet has schema 3, this worker reads 2"):
-        sheet.read(wire.dump(replace(SHEET, schema=3)))
+    with pytest.raises(WorkerError, match="the sheet has schema 4, this worker reads 3"):
+        sheet.read(wire.dump(replace(SHEET, schema=4)))
 
 
 def test_a_malformed_sheet_names_its_field() -> None:

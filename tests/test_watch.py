@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from uprez import watch as watching
 from uprez import wire
 from uprez.errors import Stopped, StoreError, WorkerError
 from uprez.job import Options
@@ -47,6 +48,7 @@ class Desk:
     def __init__(self, folder: Path) -> None:
         self.url = (folder / "sheet.json").as_uri()
         self.deadline = folder / "deadline"
+        self.epoch: Path | None = None
         self.watches: list[Watch] = []
         self.sheet = Sheet(
             lease="0a1b2c3d",
@@ -68,7 +70,7 @@ class Desk:
     def watch(self, **changes: object) -> Watch:
         """Write the sheet and begin to follow it."""
         self.write(**changes)
-        watch = Watch(self.url, deadline_file=self.deadline)
+        watch = Watch(self.url, deadline_file=self.deadline, deadline_epoch_file=self.epoch)
         self.watches.append(watch)
         return watch
 
@@ -98,6 +100,18 @@ def test_boot_without_a_usable_sheet_fails(desk: Desk, tmp_path: Path) -> None:
     (tmp_path / "sheet.json").write_text("hello")
     with pytest.raises(WorkerError, match="the sheet"):
         Watch(desk.url, deadline_file=None)
+
+
+def test_a_worker_without_work_looks_sooner(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its machine costs as much as one that works; while it works it looks as seldom as it is told."""
+    monkeypatch.setattr(watching, "IDLE_WATCH_S", 0.05)
+    watch = desk.watch(watch_s=30.0, tasks=(TASK,))
+    desk.write(tasks=(TASK, NEXT))
+    assert watch.next_task(NOTHING_DONE) == TASK
+    assert not until(lambda: len(watch.sheet.tasks) == 2, within_s=0.3)
+    assert watch.next_task(frozenset({TASK.id})) == NEXT
+    desk.write(stop=True)
+    assert not until(lambda: watch.sheet.stop, within_s=0.3)
 
 
 def test_tasks_are_given_in_order_and_once(desk: Desk) -> None:
@@ -176,6 +190,21 @@ def test_renewal_extends_the_lease_and_moves_the_deadline(desk: Desk) -> None:
     watch.check(TASK, left_s=None)
 
 
+def test_renewal_moves_a_rented_machines_deadline(desk: Desk, tmp_path: Path) -> None:
+    """There it is whole seconds since 1970, and a renewal that would end sooner leaves it where it is."""
+    desk.epoch = tmp_path / "epoch"
+    desk.epoch.write_text("1\n")
+    watch = desk.watch()
+    desk.write(length_s=100, renewal=1)
+    assert until(lambda: watch.sheet.renewal == 1)
+    moved = desk.epoch.read_text()
+    assert moved.rstrip("\n").isdecimal()
+    assert int(moved) == pytest.approx(time.time() + 110, abs=5)
+    desk.write(length_s=1, renewal=2)
+    assert until(lambda: watch.sheet.renewal == 2)
+    assert desk.epoch.read_text() == moved
+
+
 def test_sheet_that_changes_otherwise_extends_nothing(desk: Desk) -> None:
     """New tasks or a new length without a higher `renewal` leave the lease's end where it is."""
     watch = desk.watch(length_s=0.4)
@@ -185,7 +214,7 @@ def test_sheet_that_changes_otherwise_extends_nothing(desk: Desk) -> None:
     assert not desk.deadline.exists()
 
 
-@pytest.mark.parametrize("spoilt", [b"", b"{", b'{"schema": 2}', None])
+@pytest.mark.parametrize("spoilt", [b"", b"{", b'{"schema": 3}', None])
 def test_unreadable_sheet_changes_nothing(desk: Desk, tmp_path: Path, spoilt: bytes | None) -> None:
     """A sheet that is spoilt or gone is as if not written; the next good one is heard again."""
     watch = desk.watch()

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from uprez import status, wire
 from uprez.errors import WorkerError
 from uprez.job import Options, Pin
+from uprez.machine import Machine
 from uprez.status import Done, Status
 
 OPTIONS = st.builds(
@@ -69,7 +70,7 @@ def test_no_fraction_from_outside_is_trusted(scale: str) -> None:
 
 @settings(deadline=None)  # a busy machine is no failure
 @given(
-    beat=st.integers(0),
+    beat=st.integers(0, status.MOST),
     error=st.none() | st.text(),
     fault=st.sampled_from([None, "input", "defect"]),
     phase=st.sampled_from(["booting", "idle", "working", "left"]),
@@ -83,8 +84,16 @@ def test_a_status_survives(beat: int, error: str | None, fault: status.Fault | N
 
 def test_a_status_of_another_schema_is_refused() -> None:
     """Both schemas are named."""
-    said = Status(schema=2, lease="0123abcd", beat=1, phase="idle")
-    with pytest.raises(WorkerError, match="status has schema 2, this controller reads 1"):
+    said = Status(schema=3, lease="0123abcd", beat=1, phase="idle")
+    with pytest.raises(WorkerError, match="status has schema 3, this controller reads 2"):
+        status.read(wire.dump(said))
+
+
+@pytest.mark.parametrize("told", [{"down_bytes": 2**63}, {"fps": 1e300}, {"machine": Machine(vram_free_mb=10**400)}])
+def test_a_status_with_a_number_that_cannot_be_is_refused(told: dict[str, object]) -> None:
+    """Whoever wrote it may be anybody: such a number would stop whoever reckons with it."""
+    said = Status(lease="0123abcd", beat=1, phase="idle", **told)  # type: ignore[arg-type]
+    with pytest.raises(WorkerError, match="a number that nothing here can be"):
         status.read(wire.dump(said))
 
 

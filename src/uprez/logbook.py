@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TextIO
 
-from uprez import wire
+from uprez import http, wire
 from uprez.errors import UprezError
+from uprez.machine import Machine
 from uprez.sheet import Sheet
 from uprez.status import Done, Phase, Status
 from uprez.store import urls
@@ -19,6 +22,8 @@ from uprez.store import urls
 PART_LINES = 200
 PART_S = 60.0
 """A part of the log is published when it has this many lines, or is this old."""
+LINES_A_START = 1_000_000
+PARTS_A_START = 40
 PARTS_ALIKE = 40
 """After so many parts both limits double, so that the 400 parts of a sheet last for a month."""
 
@@ -30,12 +35,13 @@ class Logbook:
     the lease tells it whose line this is.
     """
 
-    def __init__(self, lease: str, stream: TextIO | None = None) -> None:
+    def __init__(self, lease: str, stream: TextIO | None = None, *, start: int = 0) -> None:
+        """`start` counts the earlier starts on this machine: lines and parts go on where theirs cannot be any more."""
         self._lease = lease
         self._stream = stream or sys.stdout
         self._lock = threading.Lock()
-        self._number = 0
-        self._part = 0
+        self._number = start * LINES_A_START
+        self._first = self._part = start * PARTS_A_START
         self._lines: list[str] = []
         self._since = time.monotonic()
 
@@ -52,7 +58,7 @@ class Logbook:
     def publish(self, sheet: Sheet, *, last: bool = False) -> None:
         """Publish a part when it is due; `last` publishes whatever is left."""
         with self._lock:
-            times = 2 ** (self._part // PARTS_ALIKE)
+            times = 2 ** ((self._part - self._first) // PARTS_ALIKE)
             old = time.monotonic() - self._since >= PART_S * times
             due = old or len(self._lines) >= PART_LINES * times or last
             lines = list(self._lines)
@@ -66,12 +72,20 @@ class Logbook:
 
 
 class Reporter:
-    """Publishes the status every `status_s`, and at once when something happens; `sheet` gives the sheet as it is."""
+    """Publishes the status every `status_s`, and at once when something happens; `sheet` gives the sheet as it is.
 
-    def __init__(self, sheet: Callable[[], Sheet], log: Logbook) -> None:
+    `rented` is what the rented machine turned out to be. `moved` is a file that remembers the bytes of earlier starts
+    on this machine: a container that is started again has a new process, and the same bill.
+    """
+
+    def __init__(
+        self, sheet: Callable[[], Sheet], log: Logbook, rented: Machine | None = None, *, moved: Path | None = None
+    ) -> None:
+        self._file = moved
+        self._before = _remembered(moved)
         self._sheet = sheet
         self._log = log
-        self._status = Status(lease=sheet().lease, beat=0, phase="booting")
+        self._status = Status(lease=sheet().lease, beat=0, phase="booting", machine=rented)
         self._lock = threading.Lock()
         self._wake = threading.Event()
         self._closing = False
@@ -132,14 +146,35 @@ class Reporter:
         with self._lock:
             # The controller takes a task off the sheet when it has seen its end: then it need not be told again.
             kept = tuple(done for done in self._status.done if done.task in wanted) if wanted else self._status.done
-            self._status = replace(self._status, beat=self._status.beat + 1, done=kept)
+            down, up = (now + before for now, before in zip(http.traffic(), self._before, strict=True))
+            beat = self._status.beat + 1
+            self._status = replace(self._status, beat=beat, done=kept, down_bytes=down, up_bytes=up)
             status = self._status
+        self._remember(down, up)
         # The controller notices a heart that stands still; here the work goes on and the next beat tries again.
         self._try("status", lambda: urls.put(sheet.status_url, wire.dump(status)))
         self._try("log", lambda: self._log.publish(sheet, last=last))
+
+    def _remember(self, down: int, up: int) -> None:
+        if self._file is not None:
+            beside = self._file.with_suffix(".new")
+            with contextlib.suppress(OSError):  # a full disk: then another start counts from here
+                beside.write_text(f"{down} {up}")
+                beside.replace(self._file)
 
     def _try(self, what: str, write: Callable[[], None]) -> None:
         try:
             write()
         except UprezError as error:
             self._log.say(f"[WARN] {what} not written: {error.message}")
+
+
+def _remembered(file: Path | None) -> tuple[int, int]:
+    """Read the bytes that came and went before this start."""
+    if file is None:
+        return 0, 0
+    try:
+        down, up = map(int, file.read_text().split())
+    except (OSError, ValueError):
+        return 0, 0
+    return down, up

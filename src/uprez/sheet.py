@@ -13,7 +13,7 @@ from uprez import wire
 from uprez.errors import WorkerError
 from uprez.job import Options
 
-SCHEMA = 2
+SCHEMA = 3
 """Raised when a worker of an older version could misread a sheet; both sides must be equal."""
 
 PUT_BYTES = 5_000_000_000
@@ -54,6 +54,18 @@ class Upload:
     """Signed POST that joins the parts: CompleteMultipartUpload."""
     abort_url: str
     """Signed DELETE that gives the upload up."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Install:
+    """What a rented machine installs before it can read the rest."""
+
+    wheel: Ref
+    """This very uprez; it brings the pins of its dependencies for every kind of GPU."""
+    wheel_name: str
+    """Its file name, which pip reads version and platform from."""
+    constraints: Ref | None = None
+    """Pins with hashes to install instead of those that the wheel brings for the machine's GPU."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,6 +113,8 @@ class Sheet:
     """Leave now, at the next frame."""
     families: tuple[str, ...]
     """Execution provider families the worker may use; it never adds one."""
+    install: Install | None = None
+    """None where uprez is there already: on this machine."""
     models: dict[str, Ref] = field(default_factory=dict)
     """Converted networks by model name."""
     tasks: tuple[Task, ...] = ()

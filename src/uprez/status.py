@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from typing import Literal
 
 from uprez import wire
 from uprez.errors import WorkerError
+from uprez.machine import Machine
 
-SCHEMA = 1
+SCHEMA = 2
+MOST = 2**53
+"""Beyond every number of frames, bytes and seconds."""
 
 Phase = Literal["booting", "idle", "working", "left"]
 Fault = Literal["input", "model", "encode", "plan", "verify", "store", "lost", "stopped", "defect"]
@@ -37,7 +40,10 @@ class Status:
     schema: int = SCHEMA
     lease: str
     beat: int
-    """Rises with every status. The controller judges by its own clock since it moved; clocks are never compared."""
+    """Rises with every status. The controller judges by its own clock since it moved; clocks are never compared.
+
+    Before the worker starts, what boots the machine speaks with beats below 1.
+    """
     phase: Phase
     task: str | None = None
     frames: int = 0
@@ -45,6 +51,12 @@ class Status:
     fps: float = 0.0
     moved: int = 0
     """Rises while something goes on that makes no frames, such as fetching the source."""
+    machine: Machine | None = None
+    """On a rented machine."""
+    down_bytes: int = 0
+    """Bodies of answers that this process has read; what was fetched before it is in `machine`."""
+    up_bytes: int = 0
+    """Bodies of requests that it has sent."""
     device: str = ""
     provider: str = ""
     ladder: tuple[str, ...] = ()
@@ -56,6 +68,17 @@ class Status:
 def read(data: bytes) -> Status:
     """Read a status; raises WorkerError when it is malformed or of another schema."""
     status = wire.load(Status, data, where="the status")
+    if not _is_sane(status):
+        raise WorkerError("the status holds a number that nothing here can be")
     if status.schema != SCHEMA:
         raise WorkerError(f"the status has schema {status.schema}, this controller reads {SCHEMA}")
     return status
+
+
+def _is_sane(record: object) -> bool:
+    """Say whether every number in a record is one that can be reckoned with; whoever wrote it may be anybody."""
+    if is_dataclass(record):
+        return all(_is_sane(getattr(record, field.name)) for field in fields(record))
+    if isinstance(record, tuple):
+        return all(map(_is_sane, record))
+    return not isinstance(record, int | float) or abs(record) <= MOST

@@ -8,11 +8,14 @@ import time
 from pathlib import Path
 
 from uprez import sheet as sheets
-from uprez.errors import DeniedError, Stopped, UprezError, WorkerError
+from uprez.errors import DeniedError, FetchError, Stopped, UprezError, WorkerError
 from uprez.market import deadman
 from uprez.sheet import Sheet, Task
 from uprez.store import urls
 
+GONE = frozenset({404, 410})
+IDLE_WATCH_S = 2.0
+"""Between two looks at the sheet, at most, for a worker that waits for work: its machine costs as one that works."""
 DENIED_MOST = 2
 """Refusals after which the sheet is given up: the first may be a passing fault of the store."""
 
@@ -24,15 +27,20 @@ class Watch:
     A sheet that cannot be read changes nothing; the lease then simply runs out.
     """
 
-    def __init__(self, boot_url: str, *, deadline_file: Path | None) -> None:
+    def __init__(
+        self, boot_url: str, *, deadline_file: Path | None = None, deadline_epoch_file: Path | None = None
+    ) -> None:
         self._etag: str | None = None
         self._url = boot_url
         self._deadline_file = deadline_file
+        self._deadline_epoch_file = deadline_epoch_file
         self._changed = threading.Condition()
         self._closing = False
+        self._idle = False
         self._denied = 0
         self._sheet = self._first_sheet()
         self._ends = time.monotonic() + self._sheet.length_s
+        self._move_epoch(self._sheet)
         self._thread = threading.Thread(target=self._follow, name="watch", daemon=True)
         self._thread.start()
 
@@ -61,14 +69,20 @@ class Watch:
         """Wait for work; None when there will be none: told to stop, lease over, or idle too long."""
         idle_since = time.monotonic()
         with self._changed:
-            while True:
-                if self._sheet.stop or self.shut_out or time.monotonic() >= self._ends:
-                    return None
-                task = next((task for task in self._sheet.tasks if task.id not in done), None)
-                idle = time.monotonic() - idle_since
-                if task or (idle >= self._sheet.idle_s and not self._sheet.hold):
-                    return task
-                self._changed.wait(min(self._sheet.watch_s, 1.0))
+            try:
+                while True:
+                    if self._sheet.stop or self.shut_out or time.monotonic() >= self._ends:
+                        return None
+                    task = next((task for task in self._sheet.tasks if task.id not in done), None)
+                    idle = time.monotonic() - idle_since
+                    if task or (idle >= self._sheet.idle_s and not self._sheet.hold):
+                        return task
+                    if not self._idle:
+                        self._idle = True
+                        self._changed.notify_all()
+                    self._changed.wait(min(self._sheet.watch_s, 1.0))
+            finally:
+                self._idle = False
 
     def check(self, task: Task, *, left_s: float | None) -> None:
         """Raise Stopped when the task should not go on; called between frames.
@@ -91,14 +105,28 @@ class Watch:
         fetched = urls.get(self._url)
         if fetched is None:
             raise WorkerError("there is no sheet at the address given at boot")
-        self._etag = fetched.etag
-        return sheets.read(fetched.data)
+        sheet = sheets.read(fetched.data)
+        self._etag, self._url = (
+            fetched.etag,
+            sheet.next_sheet_url,
+        )  # the address given at boot opens it for a while only
+        return sheet
 
     def _follow(self) -> None:
-        while not self._closing:
-            with self._changed:
-                self._changed.wait_for(lambda: self._closing, self._sheet.watch_s)
+        while self._rested():
             self._read()
+
+    def _rested(self) -> bool:
+        """Wait until it is time for another look; False: there is to be none."""
+        looked = time.monotonic()
+        with self._changed:
+            while not self._closing:
+                pause_s = min(self._sheet.watch_s, IDLE_WATCH_S) if self._idle else self._sheet.watch_s
+                left_s = looked + pause_s - time.monotonic()
+                if left_s <= 0:
+                    return True
+                self._changed.wait(left_s)
+        return False
 
     def _read(self) -> None:
         try:
@@ -109,6 +137,9 @@ class Watch:
             new = sheets.read(fetched.data)
         except DeniedError:
             self._denied += 1
+            return
+        except FetchError as error:
+            self._denied += error.status in GONE  # the run that wrote it has cleared up behind itself
             return
         except UprezError:
             return  # the lease runs on; if the sheet stays unreadable it ends by itself
@@ -121,6 +152,13 @@ class Watch:
 
     def _renew(self, new: Sheet) -> None:
         self._ends = time.monotonic() + new.length_s
-        if self._deadline_file is not None:
-            with contextlib.suppress(OSError):  # a full disk: the dead-man keeps the old deadline, and we still listen
+        with contextlib.suppress(OSError):  # a full disk: the dead-man keeps the old deadline, and we still listen
+            if self._deadline_file is not None:
                 deadman.write_deadline(self._deadline_file, self._ends + new.grace_s)
+        self._move_epoch(new)
+
+    def _move_epoch(self, sheet: Sheet) -> None:
+        """On a rented machine the lease begins here, after a boot of unknown length; never past the hard life."""
+        if self._deadline_epoch_file is not None:
+            with contextlib.suppress(OSError):
+                deadman.extend_epoch(self._deadline_epoch_file, time.time() + sheet.length_s + sheet.grace_s)

@@ -31,6 +31,7 @@ from uprez.errors import (
 )
 from uprez.job import Index, Plan, Preflight, Survey, Video, scaled
 from uprez.logbook import Logbook, Reporter
+from uprez.machine import Machine
 from uprez.media import decode, encode, mux, probe, timeline, verify
 from uprez.media.encode import Picture
 from uprez.models import MODELS
@@ -48,11 +49,18 @@ PUBLISH_PAUSES_S = (5.0, 15.0, 60.0, 120.0, 120.0)
 T = TypeVar("T")
 
 
-def run(boot_url: str, *, folder: Path, deadline_file: Path | None) -> int:
+def run(
+    boot_url: str,
+    *,
+    folder: Path,
+    deadline_file: Path | None = None,
+    deadline_epoch_file: Path | None = None,
+    machine_file: Path | None = None,
+) -> int:
     """Serve one lease from its first sheet to its end; gives the exit code 0 unless a task failed."""
-    watch = Watch(boot_url, deadline_file=deadline_file)
-    log = Logbook(watch.sheet.lease)
-    reporter = Reporter(lambda: watch.sheet, log)
+    watch = Watch(boot_url, deadline_file=deadline_file, deadline_epoch_file=deadline_epoch_file)
+    log = Logbook(watch.sheet.lease, start=_starts(folder))
+    reporter = Reporter(lambda: watch.sheet, log, _rented(machine_file), moved=folder / "moved")
     log.say(f"Worker ready: lease {watch.sheet.lease}, {watch.sheet.length_s:.0f} s long")
     worker = _Worker(watch, log, reporter, Path(tempfile.mkdtemp(prefix="scratch-", dir=folder)))
     reason = "defect"
@@ -66,6 +74,25 @@ def run(boot_url: str, *, folder: Path, deadline_file: Path | None) -> int:
         watch.close()
         worker.close()
     return 1 if worker.failed else 0
+
+
+def _starts(folder: Path) -> int:
+    """Count the starts on this machine before this one: a container may be started again on its disk."""
+    path = folder / "starts"
+    try:
+        count = int(path.read_text())
+    except (OSError, ValueError):
+        count = 0
+    with contextlib.suppress(OSError):  # then lines may look alike, no more
+        path.write_text(str(count + 1))
+    return count
+
+
+def _rented(machine_file: Path | None) -> Machine | None:
+    """Read what was found out when the machine booted; None on a machine that nobody rented."""
+    if machine_file is None:
+        return None
+    return wire.load(Machine, machine_file.read_bytes(), where=str(machine_file))
 
 
 class _Worker:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
 import numpy as np
 import onnx
 import pytest
@@ -67,6 +70,37 @@ def test_openvino_comes_first_and_is_passed_over_with_a_reason(
     assert session.ladder[1:] == ("CPUExecutionProvider (f32): runs",)
 
 
+@pytest.mark.parametrize(
+    ("family", "reason"),
+    [
+        ("tensorrt-rtx", "NvTensorRTRTXExecutionProvider (f32): "),
+        ("cuda", "CUDAExecutionProvider (f32): "),
+        ("webgpu", "WebGpuExecutionProvider (f32): "),
+    ],
+)
+def test_a_gpu_that_is_not_there_is_passed_over_with_a_reason(graph: onnx.ModelProto, family: str, reason: str) -> None:
+    """Each GPU family either runs here or says why not, and what was accepted below it runs."""
+    session = open_session(graph, families=["cpu", family], threads=1)
+    assert session.family in (family, "cpu")
+    assert session.ladder[0].startswith(reason)
+
+
+def test_a_plugin_whose_cuda_runtime_is_broken_is_passed_over(
+    graph: onnx.ModelProto, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The runtime that a plugin brings is loaded before it, and one that cannot be is the rung's reason."""
+    package = tmp_path / "onnxruntime_ep_nv_tensorrt_rtx"
+    package.mkdir()
+    (package / "libcudart.so.12.9.79").write_bytes(b"no library")
+    (package / "__init__.py").write_text(f"def get_library_path(): return {str(package / 'provider.so')!r}")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "onnxruntime_ep_nv_tensorrt_rtx", raising=False)
+    session = open_session(graph, families=["cpu", "tensorrt-rtx"], threads=1)
+    assert "libcudart.so.12.9.79" in session.ladder[0]
+    assert session.family == "cpu"
+    sys.modules.pop("onnxruntime_ep_nv_tensorrt_rtx")
+
+
 def test_families_are_never_widened(graph: onnx.ModelProto, monkeypatch: pytest.MonkeyPatch) -> None:
     """With only "openvino" accepted and no device for it, opening fails; the CPU provider is not tried."""
     monkeypatch.setattr(sessions, "_openvino_devices", tuple)
@@ -80,7 +114,7 @@ def test_no_known_family_is_an_error(graph: onnx.ModelProto, families: list[str]
     """Nothing accepted, or only families uprez does not know, raises ModelError that lists the known ones."""
     with pytest.raises(ModelError) as caught:
         open_session(graph, families=families, threads=1)
-    assert caught.value.hint == "families that uprez knows: openvino, cpu"
+    assert caught.value.hint == "families that uprez knows: tensorrt-rtx, cuda, webgpu, openvino, cpu"
 
 
 def test_a_rung_that_opens_but_cannot_run_is_passed_over(

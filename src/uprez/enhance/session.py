@@ -6,6 +6,8 @@ reason. Families the caller did not name are never tried: a rented GPU's work do
 
 from __future__ import annotations
 
+import ctypes
+import importlib
 import json
 import platform
 from collections.abc import Callable, Sequence
@@ -123,6 +125,36 @@ def _line(error: BaseException) -> str:
     return " ".join(str(error).split())[:300]
 
 
+def _open_tensorrt_rtx(data: bytes, threads: int) -> tuple[ort.InferenceSession, str]:
+    return _open_plugin("onnxruntime_ep_nv_tensorrt_rtx", data, threads)
+
+
+def _open_webgpu(data: bytes, threads: int) -> tuple[ort.InferenceSession, str]:
+    return _open_plugin("onnxruntime_ep_webgpu", data, threads)
+
+
+def _open_plugin(module: str, data: bytes, threads: int) -> tuple[ort.InferenceSession, str]:
+    """Open on the first GPU that a plugin provider offers."""
+    found = [item for item in _plugin_devices(module) if item.device.type == ort.OrtHardwareDeviceType.GPU]
+    if not found:
+        raise _UnavailableError("the plugin offers no GPU here")
+    options = _strict_options(threads)
+    options.add_provider_for_devices(found[:1], {})
+    return ort.InferenceSession(data, options), f"{found[0].device.vendor} GPU"
+
+
+def _open_cuda(data: bytes, threads: int) -> tuple[ort.InferenceSession, str]:
+    if "CUDAExecutionProvider" not in ort.get_available_providers():
+        raise _UnavailableError("the package onnxruntime-gpu is not installed")
+    ort.preload_dlls()  # CUDA and cuDNN out of their wheels
+    # TF32 keeps 10 bits of each factor: that would not be f32.
+    providers = [("CUDAExecutionProvider", {"use_tf32": "0"})]
+    session = ort.InferenceSession(data, _strict_options(threads), providers=providers, enable_fallback=0)
+    if session.get_providers()[:1] != ["CUDAExecutionProvider"]:
+        raise _UnavailableError("CUDA cannot be started here")
+    return session, "NVIDIA GPU"
+
+
 def _open_openvino(data: bytes, threads: int) -> tuple[ort.InferenceSession, str]:
     found = [device for device in _openvino_devices() if device.device.type == ort.OrtHardwareDeviceType.CPU]
     if not found:
@@ -131,9 +163,7 @@ def _open_openvino(data: bytes, threads: int) -> tuple[ort.InferenceSession, str
         raise _UnavailableError(f"the plugin offers no device for this CPU ({_cpu_vendor()})")
     # f32 by name: the default hint picks bf16, which is slower and differs; the option "precision" is ignored.
     config = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": str(threads)}
-    options = _session_options(threads)
-    # Without this, nodes the plugin does not take would run on ONNX Runtime's own CPU provider, unseen.
-    options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
+    options = _strict_options(threads)
     options.add_provider_for_devices(found[:1], {"load_config": json.dumps({"CPU": config})})
     return ort.InferenceSession(data, options), _cpu_name()
 
@@ -151,14 +181,29 @@ def _session_options(threads: int) -> ort.SessionOptions:
     return options
 
 
-@cache
+def _strict_options(threads: int) -> ort.SessionOptions:
+    """Without this, nodes a provider does not take would run on ONNX Runtime's own CPU provider, unseen."""
+    options = _session_options(threads)
+    options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
+    return options
+
+
 def _openvino_devices() -> tuple[ort.OrtEpDevice, ...]:
-    """Register the plugin, once a process: ONNX Runtime refuses the same library a second time."""
+    return _plugin_devices("onnxruntime_ep_openvino")
+
+
+@cache
+def _plugin_devices(module: str) -> tuple[ort.OrtEpDevice, ...]:
+    """Register a plugin, once a process: ONNX Runtime refuses the same library a second time."""
     try:
-        import onnxruntime_ep_openvino as plugin  # for weight: its library is mapped only where the rung is tried
-    except ImportError as error:
-        raise _UnavailableError("the package onnxruntime-ep-openvino is not installed") from error
-    ort.register_execution_provider_library("openvino", plugin.get_library_path())
+        plugin = importlib.import_module(module)  # for weight: its library is mapped only where the rung is tried
+        library = Path(plugin.get_library_path())
+        for runtime in sorted(library.parent.glob("libcudart.so.*")):
+            # TensorRT-RTX 0.5.0 brings the CUDA runtime under a name that the loader does not look for.
+            ctypes.CDLL(str(runtime), mode=ctypes.RTLD_GLOBAL)
+    except (ImportError, OSError) as error:
+        raise _UnavailableError(f"the package {module.replace('_', '-')} is not usable: {_line(error)}") from error
+    ort.register_execution_provider_library(module, str(library))
     return tuple(device for device in ort.get_ep_devices() if device.ep_name == plugin.get_ep_name())
 
 
@@ -179,6 +224,9 @@ def _cpu_name() -> str:
 
 
 RUNGS: tuple[Rung, ...] = (
+    Rung(family="tensorrt-rtx", provider="NvTensorRTRTXExecutionProvider", precision="f32", open=_open_tensorrt_rtx),
+    Rung(family="cuda", provider="CUDAExecutionProvider", precision="f32", open=_open_cuda),
+    Rung(family="webgpu", provider="WebGpuExecutionProvider", precision="f32", open=_open_webgpu),
     Rung(family="openvino", provider="OpenVINOExecutionProvider", precision="f32", open=_open_openvino),
     Rung(family="cpu", provider="CPUExecutionProvider", precision="f32", open=_open_cpu),
 )

@@ -1,0 +1,1 @@
+src/uprez/market/vast/remote_runner.sh
