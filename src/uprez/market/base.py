@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from decimal import Decimal
 from typing import Literal, Protocol
 
 from uprez.config.settings import Rental
 from uprez.errors import UsageError
 
+QUIET = {"ORT_DISABLE_TELEMETRY": "1"}
+"""ONNX Runtime 1.32 writes a device id and events into the home folder when it is imported, unless told not to."""
 MB_PER_GB = 1000
+VRAM_MB_PER_GB = 1024
+"""A GPU's memory is sold in powers of two: an 11 GB card (11,264 MB) is no 12 GB card that keeps something back."""
 SPARE = Decimal("0.93")
 """Share of its nominal memory that a machine must report: firmware and error correction keep the rest."""
 
@@ -50,6 +55,8 @@ class OfferQuery:
     hosts: tuple[str, ...] = ()
     """Only these owners' machines; empty: any."""
     host_blacklist: tuple[str, ...] = ()
+    families: tuple[str, ...] = ()
+    """Execution provider families of which the GPU must be able to use one; empty: whatever it is."""
     datacenter: bool = False
     verified: bool = False
     static_ip: bool = False
@@ -70,6 +77,22 @@ class OfferQuery:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Rates:
+    """What one machine costs, in US dollars: by the hour while it runs, while it exists, and by its traffic."""
+
+    gpu_usd_per_hour: Decimal = Decimal(0)
+    disk_usd_per_hour: Decimal = Decimal(0)
+    """From its creation to its destruction, whatever it does."""
+    down_usd_per_gb: Decimal = Decimal(0)
+    up_usd_per_gb: Decimal = Decimal(0)
+
+    @property
+    def usd_per_hour(self) -> Decimal:
+        """Of a machine that runs, without its traffic."""
+        return self.gpu_usd_per_hour + self.disk_usd_per_hour
+
+
+@dataclass(frozen=True, kw_only=True)
 class Offer:
     """A machine with a price."""
 
@@ -78,6 +101,14 @@ class Offer:
     """The physical machine, for people and for bans."""
     description: str
     usd_per_hour: Decimal
+    """With the traffic that is expected: what offers are compared by."""
+    rates: Rates = Rates()
+    gpu: str = ""
+    """Its name at the market, "" where it has none."""
+    gpu_ram_mb: Decimal | None = None
+    """Of one GPU, as the market has it."""
+    cores: int | None = None
+    """Of its CPU, ours alone."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,7 +124,13 @@ class Launch:
     """Seconds after which its dead-man ends it, unless the worker renewed its lease."""
     hard_life_s: float
     """Seconds after which its dead-man ends it, whatever was renewed."""
+    image: str = ""
+    """Of a container, where the market has such things."""
+    disk_gb: int = 0
     environment: Mapping[str, str] = field(default_factory=dict)
+
+
+InstanceState = Literal["booting", "running", "ended", "failed", "stopped", "lost"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,19 +139,47 @@ class Instance:
 
     id: str
     label: str
-    running: bool
+    state: InstanceState
+    """On its way | its container runs | the container ended by itself | it cannot start | it was stopped by the market
+    (outbid, credit, contract) and bills its disk | its host is gone, and may come back."""
+    detail: str = ""
+    """What the market says of it, for people; never decides."""
+    sure: bool = True
+    """False: the host's word for it, which may be wrong for a while; a heart that beats refutes it."""
+    gpu: str = ""
+    disk_gb: Decimal | None = None
+    """What was really granted; None where the market does not say."""
+    rates: Rates | None = None
+    """What it really costs; None where the market does not say."""
+    created_at: datetime | None = None
+    """By the market's clock."""
+
+    @property
+    def running(self) -> bool:
+        """Say whether its container runs."""
+        return self.state == "running"
 
 
 class Market(Protocol):
     """A place that offers machines. No call is retried here; whoever calls knows what the call costs."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """Name it for people."""
+
+    @property
+    def place(self) -> str:
+        """Name it for the ledger: which market, and whose account of it. An instance means nothing anywhere else."""
 
     async def offers(self, query: OfferQuery) -> list[Offer]:
-        """List the offers that meet the query, cheapest first; raises RentError when the market cannot be asked."""
+        """List the offers that meet the query, the best first; raises RentError when the market cannot be asked."""
 
     async def create(self, offer: Offer, launch: Launch) -> Instance:
-        """Rent; raises RentError, which carries the id of anything that was made all the same."""
+        """Rent.
+
+        Raises NoSuchAsk when another offer may do, BillingError when something was made and does not go away, else
+        RentError: nothing was made, or it is gone again.
+        """
 
     async def instances(self) -> list[Instance]:
         """List all our instances; an incomplete list raises, it never reads as "none"."""
@@ -122,8 +187,26 @@ class Market(Protocol):
     async def logs(self, instance: str) -> str:
         """Give what the instance printed so far, oldest first; empty when there is nothing yet."""
 
-    async def destroy(self, instance: str) -> None:
-        """Give a machine back and see it gone; idempotent, an absent one is success. Raises BillingError."""
+    async def why(self, instance: str) -> str:
+        """Give what the machine's host says of an instance that does not run; empty when it says nothing."""
+
+    async def relabel(self, instance: str, label: str) -> None:
+        """Give an instance another label."""
+
+    async def destroy(self, instance: str) -> datetime | None:
+        """Give a machine back and see it gone; idempotent, an absent one is success. Raises BillingError.
+
+        Gives the time of its end by the market's clock; None where it was gone already.
+        """
+
+    async def now(self) -> datetime:
+        """Give the time by the market's own clock."""
+
+    def by_hand(self, instance: str) -> str:
+        """Give the command that ends an instance without uprez."""
+
+    async def funds(self) -> Decimal | None:
+        """Give the US dollars that may be spent; None where nothing costs anything."""
 
 
 def query(rental: Rental) -> OfferQuery:
@@ -131,7 +214,7 @@ def query(rental: Rental) -> OfferQuery:
     return OfferQuery(
         max_usd_per_hour=rental.max_usd_per_hour,
         min_usd_per_hour=rental.min_usd_per_hour,
-        min_gpu_ram_mb=_megabytes(rental.min_vram_gb),
+        min_gpu_ram_mb=_megabytes(rental.min_vram_gb, VRAM_MB_PER_GB),
         min_reliability=rental.min_reliability,
         min_dlperf=rental.min_dlperf,
         min_dlperf_per_usd=rental.min_dlperf_per_usd,
@@ -158,8 +241,8 @@ def query(rental: Rental) -> OfferQuery:
     )
 
 
-def _megabytes(gigabytes: Decimal | None) -> Decimal | None:
-    return None if gigabytes is None else gigabytes * MB_PER_GB * SPARE
+def _megabytes(gigabytes: Decimal | None, per_gb: int = MB_PER_GB) -> Decimal | None:
+    return None if gigabytes is None else gigabytes * per_gb * SPARE
 
 
 def _without(name: str, wanted: tuple[str, ...], unwanted: tuple[str, ...]) -> tuple[str, ...]:

@@ -12,17 +12,16 @@ import signal
 import subprocess
 import sys
 import time
+from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 
 from uprez.errors import BillingError, RentError
 from uprez.market import deadman
-from uprez.market.base import Instance, Launch, Offer, OfferQuery, cheapest_first
+from uprez.market.base import QUIET, Instance, InstanceState, Launch, Offer, OfferQuery, cheapest_first
 
 LOG_TAIL = 1 << 20
 """Bytes of a log that are read: it is read twice a second, and a film's log grows for days."""
-QUIET = {"ORT_DISABLE_TELEMETRY": "1"}
-"""ONNX Runtime 1.32 writes a device id and events into the home folder when it is imported, unless told not to."""
 DESTROY_S = 15.0
 """How long an instance may take to end; its dead-man needs at most two times `deadman.TERM_S`."""
 
@@ -31,6 +30,7 @@ class LocalMarket:
     """Rents this machine: one folder below `folder` per instance, named by its lease."""
 
     name = "local"
+    place = "local"
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -43,6 +43,7 @@ class LocalMarket:
             machine=platform.node() or "localhost",
             description=f"this machine ({os.cpu_count() or 1} CPU cores)",
             usd_per_hour=Decimal(0),
+            cores=_cores(),
         )
         return cheapest_first([here], query)
 
@@ -61,9 +62,34 @@ class LocalMarket:
         except FileNotFoundError:
             return ""
 
-    async def destroy(self, instance: str) -> None:
+    async def why(self, instance: str) -> str:
+        """Give nothing: the log has it all."""
+        del instance
+        return ""
+
+    async def relabel(self, instance: str, label: str) -> None:
+        """Write another label beside the one that it was started with."""
+        folder = self._folder / instance
+        if folder.is_dir():
+            await asyncio.to_thread(_write_label, folder, label)
+
+    async def now(self) -> datetime:
+        """Give this machine's time."""
+        return datetime.now(UTC)
+
+    def by_hand(self, instance: str) -> str:
+        """Give the command that shows what holds an instance's lock, and so runs."""
+        return f"fuser -k {self._folder / instance / 'lock'}"
+
+    async def funds(self) -> Decimal | None:
+        """Nothing costs anything here."""
+        return None
+
+    async def destroy(self, instance: str) -> datetime | None:
         """End the instance's processes, see them gone, remove its folder."""
+        there = (self._folder / instance).is_dir()
         await asyncio.to_thread(self._destroy, instance)
+        return datetime.now(UTC) if there else None
 
     def _create(self, launch: Launch) -> Instance:
         folder = self._folder / launch.lease
@@ -74,14 +100,14 @@ class LocalMarket:
             self._children[launch.lease] = _spawn(folder)
         except OSError as error:
             raise RentError(f"this machine cannot start a worker in {folder}: {error.strerror}") from error
-        return Instance(id=launch.lease, label=launch.label, running=True)
+        return Instance(id=launch.lease, label=launch.label, state="running")
 
     def _instances(self) -> list[Instance]:
         self._bury()
         if not self._folder.is_dir():
             return []
         found = sorted(path for path in self._folder.iterdir() if path.is_dir())
-        return [Instance(id=path.name, label=_label(path), running=deadman.alive(path)) for path in found]
+        return [_instance(path) for path in found]
 
     def _destroy(self, instance: str) -> None:
         folder = self._folder / instance
@@ -94,7 +120,7 @@ class LocalMarket:
             if not _ended(folder, deadman.TERM_S):
                 raise BillingError(
                     f"the local worker of lease {instance} does not end",
-                    hint=f"find it with: fuser -v {folder / 'lock'}",
+                    hint=self.by_hand(instance),
                 )
         if child := self._children.get(instance):
             with contextlib.suppress(subprocess.TimeoutExpired):  # it let go of the lock, so it is on its way out
@@ -105,6 +131,12 @@ class LocalMarket:
     def _bury(self) -> None:
         """Reap the dead-men that ended, so that none stays in the process table."""
         self._children = {lease: child for lease, child in self._children.items() if child.poll() is None}
+
+
+def _cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _orders(launch: Launch, folder: Path) -> deadman.Orders:
@@ -155,7 +187,20 @@ def _spawn(folder: Path) -> subprocess.Popen[bytes]:
         os.close(lock)
 
 
+def _write_label(folder: Path, label: str) -> None:
+    beside = folder / "label.new"
+    beside.write_text(label)
+    beside.replace(folder / "label")
+
+
+def _instance(folder: Path) -> Instance:
+    state: InstanceState = "running" if deadman.alive(folder) else "ended"
+    return Instance(id=folder.name, label=_label(folder), state=state)
+
+
 def _label(folder: Path) -> str:
+    with contextlib.suppress(OSError):
+        return (folder / "label").read_text()  # given later
     try:
         return str(json.loads((folder / "launch.json").read_text())["label"])
     except (OSError, ValueError, KeyError):

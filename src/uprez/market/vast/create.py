@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 
 from uprez.config.settings import Secret
-from uprez.errors import BillingError, Refused
+from uprez.errors import BillingError, MarketError, Refused
 from uprez.market.vast import answers
 from uprez.market.vast.answers import Reply
 from uprez.market.vast.destroy import destroy
@@ -21,6 +21,8 @@ MOST_LABEL = 256
 RECONCILE_S = 60.0
 """How long the list may lag behind a renting."""
 LOOK_S = 5.0
+BLIND_S = 300.0
+"""For how long a list that cannot be read is asked for again."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,12 +83,20 @@ def rent(vast: Vast, offer: VastOffer, order: Order) -> Created:
 
 
 def labelled(vast: Vast, label: str, *, within_s: float = RECONCILE_S) -> list[VastInstance]:
-    """Look for what an unclear renting may have made, for as long as the list may lag; empty: nothing was made."""
-    end = vast.limiter.now() + within_s
+    """Look for what an unclear renting may have made, for as long as the list may lag; empty: nothing was made.
+
+    The last word is a complete list. Raises MarketError when none could be had for `BLIND_S`.
+    """
+    began = vast.limiter.now()
     while True:
-        found = [instance for instance in vast.instances() if instance.label == label]
-        if found or vast.limiter.now() >= end:
-            return found
+        over_s = vast.limiter.now() - began
+        try:
+            found = [instance for instance in vast.instances() if instance.label == label]
+            if found or over_s >= within_s:
+                return found
+        except MarketError:
+            if over_s >= BLIND_S:
+                raise
         vast.limiter.pause(LOOK_S)
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 from enum import Enum
 
 from uprez.errors import BillingError, KeyRefused, MarketError
@@ -11,6 +13,8 @@ from uprez.market.vast.wire import Vast
 ROUNDS = 10
 PAUSE_S = 10.0
 """Between two rounds: an instance that was destroyed may be listed for 7 s more."""
+REFUSALS = 3
+"""Refusals of the key that are believed: a gateway may send one of its own."""
 ABSENT = 2
 """Complete lists, one after the other, that must lack an instance: one alone may lag behind."""
 
@@ -32,6 +36,8 @@ class Destroyed:
 
     instance: int
     verdict: Verdict
+    ended_at: datetime | None = None
+    """By the market's clock, where it heeded us."""
     reason: str = ""
     """What stood in the way, for people."""
 
@@ -43,39 +49,59 @@ class Destroyed:
     @property
     def hint(self) -> str:
         """Give the command that ends it by hand."""
-        return f"vastai destroy instance {self.instance} -y, or the Instances page of console.vast.ai"
+        return f"{by_hand(self.instance)}, or the Instances page of console.vast.ai"
 
 
-def destroy(vast: Vast, instance: int, *, rounds: int = ROUNDS, pause_s: float = PAUSE_S) -> Destroyed:
-    """Destroy an instance until two complete lists in a row lack it. Idempotent; raises nothing but our defects."""
-    accepted = missing = listed = False
-    reason = ""
+def by_hand(instance: int) -> str:
+    """Give the command of the official client that destroys an instance."""
+    return f"vastai destroy instance {instance} -y"
+
+
+def destroy(
+    vast: Vast,
+    instance: int,
+    *,
+    rounds: int = ROUNDS,
+    pause_s: float = PAUSE_S,
+    tell: Callable[[str], None] = lambda text: None,
+) -> Destroyed:
+    """Destroy an instance until two complete lists in a row lack it. Idempotent; raises nothing but our defects.
+
+    `tell` hears after each round but the last why there is another.
+    """
+    ended_at: datetime | None = None
+    missing = listed = False
+    refusals, reason = 0, ""
     for left in reversed(range(rounds)):
         try:
             if vast.destroy(instance):
-                accepted = True
+                ended_at = ended_at or vast.now()
             else:
                 missing = True
         except KeyRefused as error:
-            return Destroyed(instance=instance, verdict=Verdict.UNKNOWN, reason=error.message)
+            reason, refusals = error.message, refusals + 1
+            if refusals >= REFUSALS:
+                return Destroyed(instance=instance, verdict=Verdict.UNKNOWN, reason=reason)
         except MarketError as error:
             reason = error.message
         try:
             listed = not _is_absent(vast, instance)
-            if not listed and (accepted or missing):
-                verdict = Verdict.DESTROYED if accepted else Verdict.ALREADY_GONE
-                return Destroyed(instance=instance, verdict=verdict)
+            if not listed and (ended_at or missing):
+                verdict = Verdict.DESTROYED if ended_at else Verdict.ALREADY_GONE
+                return Destroyed(instance=instance, verdict=verdict, ended_at=ended_at)
         except MarketError as error:
             reason = error.message
         if left:
+            why = reason or "it is still listed"
+            tell(f"Instance {instance} is not seen gone: {why}; again ({rounds - left + 1} of {rounds})")
             vast.limiter.pause(pause_s)
     verdict = Verdict.LEAKED if listed else Verdict.UNKNOWN
     return Destroyed(instance=instance, verdict=verdict, reason=reason or "it is still listed")
 
 
-def confirmed(vast: Vast, instance: int) -> Destroyed:
+def confirmed(vast: Vast, instance: int, *, tell: Callable[[str], None] = lambda text: None) -> Destroyed:
     """Destroy an instance; raises BillingError, with its id and what ends it by hand, unless it is certainly gone."""
-    gone = destroy(vast, instance)
+    gone = destroy(vast, instance, tell=tell)
     if not gone.is_gone:
         what = "is still there" if gone.verdict is Verdict.LEAKED else "may still be there"
         raise BillingError(f"instance {instance} of Vast.ai {what}, and may bill: {gone.reason}", hint=gone.hint)

@@ -29,6 +29,15 @@ def number(row: Row, *names: str) -> Decimal | None:
     return next((found for name in names if (found := _number(row.get(name))) is not None), None)
 
 
+def balance(row: Row, name: str) -> Decimal | None:
+    """Give a sum of money, below zero where it is owed; None where there is none."""
+    value = row.get(name)
+    if isinstance(value, int | Decimal) and not isinstance(value, bool) and value < 0:
+        owed = _number(-value)
+        return None if owed is None else -owed
+    return _number(value)
+
+
 def whole(row: Row, *names: str) -> int | None:
     """Give the first of these fields that holds a whole number of at least 0."""
     return next((int(found) for name in names if (found := number(row, name)) is not None and found % 1 == 0), None)

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 
-from uprez.market.base import MB_PER_GB, SPARE, Offer, OfferQuery
+from uprez.market.base import SPARE, VRAM_MB_PER_GB, Offer, OfferQuery, Rates
 from uprez.market.vast.records import VastOffer
-from uprez.market.vast.rules import disk_gb, machine_usd, name_of, reason, usd_per_hour
+from uprez.market.vast.rules import DEAR_TRAFFIC, disk_gb, disk_usd, machine_usd, name_of, reason, usd_per_hour
 from uprez.market.vast.throughput import frames_per_s
 from uprez.market.vast.wire import Vast
 
@@ -32,6 +32,8 @@ class Choice:
     """GPU and disk: what the market bills by the hour."""
     usd_per_hour: Decimal
     """With the traffic that is expected."""
+    rates: Rates
+    """What the market bills by, the bid in place of the price where there is one."""
 
     @property
     def usd_per_kframe(self) -> Decimal | None:
@@ -46,6 +48,10 @@ class Choice:
             machine=self.offer.machine,
             description=describe(self.offer),
             usd_per_hour=self.usd_per_hour,
+            rates=self.rates,
+            gpu=self.offer.gpu_name,
+            gpu_ram_mb=self.offer.gpu_ram_mb,
+            cores=None if self.offer.cpu_cores is None else max(1, int(self.offer.cpu_cores)),
         )
 
 
@@ -126,7 +132,7 @@ def vram_gb(offer: VastOffer) -> int:
 
 def searching(query: OfferQuery) -> str:
     """Say what is searched for."""
-    least = None if query.min_gpu_ram_mb is None else query.min_gpu_ram_mb / (MB_PER_GB * SPARE)
+    least = None if query.min_gpu_ram_mb is None else query.min_gpu_ram_mb / (VRAM_MB_PER_GB * SPARE)
     parts = (
         None if least is None else f"min_vram={least.normalize():f}GB",
         None if query.max_usd_per_hour is None else f"max_price=${_cents(query.max_usd_per_hour)}/hr",
@@ -204,7 +210,14 @@ def _ids(names: tuple[str, ...]) -> tuple[int, ...]:
 
 
 def _priced(offer: VastOffer, query: OfferQuery) -> Choice:
-    return Choice(offer=offer, machine_usd_per_hour=machine_usd(offer, query), usd_per_hour=usd_per_hour(offer, query))
+    machine, disk = machine_usd(offer, query), disk_usd(offer, query)
+    rates = Rates(
+        gpu_usd_per_hour=machine - disk,
+        disk_usd_per_hour=disk,
+        down_usd_per_gb=DEAR_TRAFFIC if offer.down_usd_per_gb is None else offer.down_usd_per_gb,
+        up_usd_per_gb=DEAR_TRAFFIC if offer.up_usd_per_gb is None else offer.up_usd_per_gb,
+    )
+    return Choice(offer=offer, machine_usd_per_hour=machine, usd_per_hour=usd_per_hour(offer, query), rates=rates)
 
 
 def _cents(usd: Decimal) -> str:

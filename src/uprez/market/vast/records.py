@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from uprez.config.settings import Secret
-from uprez.market.vast.fields import Row, identity, number, switch, text, whole
+from uprez.market.vast.fields import Row, balance, identity, number, switch, text, whole
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,6 +77,11 @@ class VastInstance:
     is_bid: bool
     total_usd_per_hour: Decimal | None
     """GPU and storage, without traffic."""
+    base_usd_per_hour: Decimal | None
+    """The GPU alone: the bid, of a bid's."""
+    storage_usd_per_gb_month: Decimal | None
+    down_usd_per_gb: Decimal | None
+    up_usd_per_gb: Decimal | None
     start_s: Decimal | None
     """Since the epoch."""
     end_s: Decimal | None
@@ -97,7 +102,7 @@ class Account:
 
     id: int | None
     credit_usd: Decimal | None
-    """What may be spent."""
+    """What may be spent; below zero where the account owes for its disks."""
     practice: bool
     """A practice market, not the real one."""
 
@@ -162,6 +167,10 @@ def instance(row: Row) -> VastInstance | None:
         disk_gb=number(row, "disk_space"),
         is_bid=switch(row, "is_bid") is True,
         total_usd_per_hour=number(row, "dph_total"),
+        base_usd_per_hour=number(row, "dph_base"),
+        storage_usd_per_gb_month=number(row, "storage_cost"),
+        down_usd_per_gb=number(row, "inet_down_cost"),
+        up_usd_per_gb=number(row, "inet_up_cost"),
         start_s=number(row, "start_date"),
         end_s=number(row, "end_date"),
     )
@@ -169,7 +178,7 @@ def instance(row: Row) -> VastInstance | None:
 
 def account(row: Row) -> Account:
     """Read `users/current`."""
-    return Account(id=identity(row, "id"), credit_usd=number(row, "credit"), practice=switch(row, "practice") is True)
+    return Account(id=identity(row, "id"), credit_usd=balance(row, "credit"), practice=switch(row, "practice") is True)
 
 
 def _verified(row: Row) -> bool:

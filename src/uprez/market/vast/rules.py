@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from decimal import Decimal
+from decimal import ROUND_DOWN, Decimal
 
+from uprez.market import gpu as gpus
 from uprez.market.base import OfferQuery
 from uprez.market.vast.records import VastOffer
 
 DISK_GB = 32
 """When nobody says how much: source, segments and result of an ordinary film, and 6 GB for what is installed."""
 HOURS_PER_MONTH = 730
+BID_OVER = Decimal("1.1")
 DEAR_STORAGE = Decimal("0.50")
 """US dollars a GB and month, for a machine that does not say: more than any is seen to ask."""
 DEAR_TRAFFIC = Decimal("0.04")
@@ -31,12 +33,25 @@ def disk_gb(query: OfferQuery) -> int:
     return query.disk_gb or DISK_GB
 
 
+def disk_usd(offer: VastOffer, query: OfferQuery) -> Decimal:
+    """Give the disk by the hour."""
+    storage = DEAR_STORAGE if offer.storage_usd_per_gb_month is None else offer.storage_usd_per_gb_month
+    return storage * disk_gb(query) / HOURS_PER_MONTH
+
+
+def bid_usd(offer: VastOffer, query: OfferQuery) -> Decimal:
+    """Give what to bid by the hour: a tenth over the least, since the next bidder takes the machine; never too dear."""
+    least = offer.min_bid_usd_per_hour or Decimal(0)
+    bid = least * BID_OVER
+    if query.max_usd_per_hour is not None:
+        bid = min(bid, query.max_usd_per_hour - disk_usd(offer, query) - traffic_usd(offer, query))
+    return max(least, bid.quantize(Decimal("0.0001"), ROUND_DOWN))
+
+
 def machine_usd(offer: VastOffer, query: OfferQuery) -> Decimal:
     """Give GPU and disk by the hour: the dearer of the server's sum, which may be for another disk, and ours."""
-    gpu = offer.min_bid_usd_per_hour if query.bid else offer.base_usd_per_hour
-    storage = DEAR_STORAGE if offer.storage_usd_per_gb_month is None else offer.storage_usd_per_gb_month
-    ours = (gpu or Decimal(0)) + storage * disk_gb(query) / HOURS_PER_MONTH
-    return max(ours, offer.total_usd_per_hour or Decimal(0))
+    gpu = bid_usd(offer, query) if query.bid else offer.base_usd_per_hour
+    return max((gpu or Decimal(0)) + disk_usd(offer, query), offer.total_usd_per_hour or Decimal(0))
 
 
 def traffic_usd(offer: VastOffer, query: OfferQuery) -> Decimal:
@@ -89,6 +104,14 @@ def _is_of_the_kind(offer: VastOffer, query: OfferQuery) -> bool:
     return offer.min_bid_usd_per_hour is not None if query.bid else offer.is_bid is not True
 
 
+def _has_provider(offer: VastOffer, query: OfferQuery) -> bool:
+    """A GPU that no provider of ours can use would be paid for in vain."""
+    if not query.families or "cpu" in query.families:
+        return True
+    found = gpus.foreseen(offer.compute_cap, None if offer.cuda is None else float(offer.cuda))
+    return found is not None and bool(set(found.families) & set(query.families))
+
+
 def _is_wanted_gpu(offer: VastOffer, query: OfferQuery) -> bool:
     return not query.gpu_names or _named(offer.gpu_name, query.gpu_names)
 
@@ -112,6 +135,7 @@ RULES: dict[str, Rule] = {
     "min_vram": lambda offer, query: _meets(offer.gpu_ram_mb, query.min_gpu_ram_mb),
     "min_cuda": lambda offer, query: _meets(offer.cuda, query.min_cuda),
     "compute_cap": lambda offer, query: _meets(offer.compute_cap, query.min_compute_cap),
+    "provider": _has_provider,
     "min_reliability": lambda offer, query: _meets(offer.reliability, query.min_reliability),
     "min_dlperf": lambda offer, query: _meets(offer.dlperf, query.min_dlperf),
     "min_dlperf_per_dphtotal": _is_worth_it,

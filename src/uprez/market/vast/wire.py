@@ -10,6 +10,8 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
@@ -35,6 +37,7 @@ PAGES = 400
 LOG_WAIT_S = 9.0
 """A host uploads its log within 1 to 5 s, mostly."""
 LOG_LOOK_S = 0.5
+LOG_AGAIN_S = 1.5
 MOST_LOG = 8 << 20
 _ANSWERS = frozenset(range(300, 600))
 
@@ -56,6 +59,16 @@ class Vast:
         self._key = key
         self._limits = limits
         self.limiter = limiter
+        self._skew: timedelta | None = None
+
+    def now(self) -> datetime:
+        """Give the time by the server's clock, as its answers so far tell it."""
+        return datetime.now(UTC) + (self._skew or timedelta())
+
+    @property
+    def base(self) -> str:
+        """The address of the account's server."""
+        return self._base
 
     def __repr__(self) -> str:
         return f"Vast({shown(self._base)})"
@@ -135,10 +148,11 @@ class Vast:
             return False
         return True
 
-    def log(self, instance: int, *, tail: int = 1000, daemon: bool = False) -> str | None:
+    def log(self, instance: int, *, tail: int = 1000, daemon: bool = False, old: str = "") -> str | None:
         """Give the last lines that an instance printed, or of its host's daemon; None when there are none yet.
 
-        A snapshot, which may be an earlier one: it never proves that nothing happened. Raises NoSuchInstance.
+        A snapshot, which may be an earlier one, lying at the same address: where it is the `old` one, it is fetched
+        once more a little later. It never proves that nothing happened. Raises NoSuchInstance.
         """
         asked = {"tail": str(tail), **({"daemon_logs": "true"} if daemon else {})}
         what = f"ask for the log of instance {instance}"
@@ -151,7 +165,11 @@ class Vast:
         url = text(reply.body or {}, "result_url", "temp_download_url")
         if not _fetchable(url, self._base):
             raise Unclear(f"Vast.ai would not {what}: it named no address for it")
-        return self._uploaded(url)
+        found = self._uploaded(url)
+        if found is not None and found == old:
+            self.limiter.pause(LOG_AGAIN_S)
+            found = self._uploaded(url)
+        return found
 
     def account(self) -> Account:
         """Say whose key it is, and what may be spent."""
@@ -209,6 +227,7 @@ class Vast:
         key = self._key.reveal()
         headers = {"Authorization": f"Bearer {key}", "Accept": "application/json"}
         sent = None
+        sent_at = datetime.now(UTC)
         if body is not None:
             headers["Content-Type"] = "application/json"
             sent = json.dumps(body).encode()
@@ -219,7 +238,18 @@ class Vast:
         except FetchError as error:
             message = f"Vast.ai may not have heard: {what}: {error.message}"
             raise Unclear(message, hint=error.hint, status=error.status) from error
+        self._learn(response.headers.get("Date"), sent_at)
         return answers.read(response, key)
+
+    def _learn(self, date: str | None, sent_at: datetime) -> None:
+        """Learn the server's clock: it tells whole seconds, so each answer bounds its difference to ours."""
+        try:
+            told = parsedate_to_datetime(date or "")
+            least, most = told - datetime.now(UTC), told + timedelta(seconds=1) - sent_at
+        except (TypeError, ValueError, OverflowError):
+            return  # it does not tell the time
+        known = (least + most) / 2 if self._skew is None else self._skew
+        self._skew = min(max(known, least), most)
 
     def _hold(self, endpoint: Endpoint, error: Exception | None) -> None:
         """Keep everybody off an endpoint that was called too soon, never for less than its interval."""

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import json
+import re
 import threading
+from collections.abc import Callable
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+import uprez
 from uprez.config.settings import Rental
 from uprez.errors import (
     BillingError,
@@ -291,6 +296,8 @@ def test_the_account_is_read(vast: Vast, stub: Stub) -> None:
     stub.says(Say(body={"id": 1, "credit": 12.34, "balance": 0, "practice": True}))
     account = vast.account()
     assert (account.credit_usd, account.practice) == (Decimal("12.34"), True)
+    stub.says(Say(body={"id": 1, "credit": -0.02}))  # stopped machines bill their disks
+    assert vast.account().credit_usd == Decimal("-0.02")
 
 
 @settings(deadline=None)
@@ -386,6 +393,12 @@ def test_a_24_gb_card_counts_as_one() -> None:
         assert reason(offer(gpu_ram=reported), query(Rental(min_vram_gb=Decimal(24)))) is None
 
 
+@pytest.mark.parametrize(("asked_gb", "reported"), [(12, 11264), (8, 6144), (16, 12288), (24, 20470)])
+def test_a_smaller_card_does_not_count_as_a_larger_one(asked_gb: int, reported: int) -> None:
+    """What a card keeps back is less than what lies between two sizes that are sold: 11 GB are not 12."""
+    assert reason(offer(gpu_ram=reported), query(Rental(min_vram_gb=Decimal(asked_gb)))) is not None
+
+
 def test_what_is_asked_is_in_the_servers_words() -> None:
     """Trap 11: type inside the query, notin, disk_space, real names, and the disk in the price."""
     asked = wanted(OfferQuery(gpu_blacklist=("RTX 3090",), hosts=("1", "x"), bid=True, disk_gb=50), Decimal("0.2"))
@@ -430,3 +443,61 @@ def test_the_cheapest_is_said_as_ever_and_value_ranks_by_the_picture(vast: Vast,
     assert [one.offer.id for one in search(vast, by_value).choices] == [3, 1, 2]
     preferred = dataclasses.replace(asked, gpu_priority=("RTX 4090",))
     assert [one.offer.id for one in search(vast, preferred).choices] == [3, 2, 1]
+
+
+CALLS: dict[str, Callable[[Vast], object]] = {
+    "search": lambda vast: search(vast, ANY),
+    "create": lambda vast: rent(vast, offer(), ORDER),
+    "list": lambda vast: vast.instances(),
+    "show": lambda vast: vast.show(7),
+    "label": lambda vast: vast.label(7, "x"),
+    "stop": lambda vast: vast.stop(7),
+    "bid": lambda vast: vast.bid(7, "0.2"),
+    "destroy": lambda vast: vast.destroy(7),
+    "log": lambda vast: vast.log(7),
+    "account": lambda vast: vast.account(),
+}
+"""Every call that the client can make."""
+DOCUMENTED = {
+    "POST /api/v0/bundles/",
+    "PUT /api/v0/asks/N/",
+    "GET /api/v1/instances/",
+    "GET /api/v0/instances/N/",
+    "PUT /api/v0/instances/N/",
+    "PUT /api/v0/instances/bid_price/N/",
+    "PUT /api/v0/instances/request_logs/N/",
+    "DELETE /api/v0/instances/N/",
+    "GET /api/v0/users/current",
+}
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 409, 500])
+@pytest.mark.parametrize("call", CALLS)
+def test_every_refusal_is_raised(vast: Vast, stub: Stub, call: str, status: int) -> None:
+    """Trap 29: nothing that went wrong comes back as if it had not."""
+    stub.says(Say(status=status, body={"success": False, "error": "x", "msg": "no"}))
+    with pytest.raises(MarketError):
+        CALLS[call](vast)
+
+
+def test_only_documented_endpoints_are_called(vast: Vast, stub: Stub) -> None:
+    """Trap 14: method and path, slashes included; `POST /instances` or `GET .../logs` do not exist."""
+    methods = {name for name in vars(Vast) if not name.startswith("_")} - {"ask", "base", "now", "instances", "log"}
+    assert methods <= {*CALLS}, "a new call belongs into the table"
+    stub.says(Say(status=409, body={"success": False, "error": "x", "msg": "no"}))
+    for call in CALLS.values():
+        with pytest.raises(MarketError):
+            call(vast)
+    assert {re.sub(r"/\d+/", "/N/", asked) for asked in stub.methods()} == DOCUMENTED
+
+
+def test_a_client_asks_nothing_before_it_is_asked(vast: Vast, stub: Stub) -> None:
+    """Trap 31: opening one reaches nobody, and the official package, which does, is nowhere imported."""
+    assert repr(vast)
+    assert stub.asked == []
+    package = Path(uprez.__file__).parent
+    for path in package.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            names = [name.name for name in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            assert not [name for name in names if name.partition(".")[0] == "vastai"], path
