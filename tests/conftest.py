@@ -12,9 +12,11 @@ import pytest
 import stamina
 
 from s3_fixtures import s3_proxy, s3_proxy_once, s3_server
+from tally import pytest_terminal_summary
 from uprez_guard_plugin import guard
 
-__all__ = ["guard", "materials", "s3_proxy", "s3_proxy_once", "s3_server"]  # fixtures: pytest finds them by name
+__all__ = ["guard", "materials", "pytest_terminal_summary", "s3_proxy", "s3_proxy_once", "s3_server"]
+"""Fixtures and a hook: pytest finds them by name."""
 
 REPO = Path(__file__).resolve().parent.parent
 

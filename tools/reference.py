@@ -19,6 +19,7 @@ TITLES = {
     "advanced": "advanced: from the old system",
     "local": "local: timing of the local market, objects in a folder",
     "local_bucket": "local_bucket: the same, objects in a bucket",
+    "rented": "rented: the same for machines that cost money",
 }
 REMOTE: dict[Rule, str] = {
     "no": "",

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -18,6 +17,7 @@ from functools import partial
 from pathlib import Path
 
 import uprez
+from uprez import background
 from uprez.config.settings import Settings
 from uprez.errors import (
     EXIT_FAILED,
@@ -28,30 +28,29 @@ from uprez.errors import (
     StoreError,
     UprezError,
 )
-from uprez.fleet import background, checks, download, estimate, readiness, reaper, resume, uploads
-from uprez.fleet.intake import Intake, estimated, take_in
+from uprez.fleet import checks, download, forecast, markets, provisions, readiness, reconcile, resume, uploads
+from uprez.fleet.intake import Intake, take_in
 from uprez.fleet.interrupt import Interrupts
 from uprez.fleet.ledger import LeaseRow, Ledger, UploadLog, batch_lock, utc_now
 from uprez.fleet.loop import Loop
+from uprez.fleet.markets import Place
 from uprez.fleet.outcome import job_result, lease_result, skipped_result
+from uprez.fleet.reconcile import Reconciling
+from uprez.fleet.renting import Renter
 from uprez.fleet.work import Work
-from uprez.market.local import LocalMarket
-from uprez.models import MODELS, weights
 from uprez.report import results
 from uprez.report.console import Console
 from uprez.report.fetching import Fetching
 from uprez.report.notify import Notifier
 from uprez.report.results import JobResult, JobState, Made, Output, Results
-from uprez.sheet import Ref
-from uprez.store import keys, objects, urls
+from uprez.sheet import Sheet
+from uprez.store import keys
 from uprez.store.open import Home, exclusive, find_home, open_home, sweep
 
 LINK_S = 7 * 24 * 3600.0
 """How long a download URL is valid: as long as S3 allows."""
 QUIET = timedelta(hours=1)
 """After so long without a new object nobody works on a job any more."""
-FAMILIES = ("openvino", "cpu")
-"""Execution provider families that the local market accepts."""
 
 
 @dataclass(kw_only=True)
@@ -66,12 +65,16 @@ class Batch:
     """Names the run, once it has begun."""
     leases: list[LeaseRow] = field(default_factory=list)
     started_at: datetime = field(default_factory=utc_now)
+    ended_at: datetime = field(default_factory=utc_now)
+    """By the market's clock."""
     exit_code: int = EXIT_OK
 
 
 async def run(settings: Settings, console: Console) -> int:
     """Enhance every video the settings name; gives the exit code. Raises UprezError before anything was started."""
     console.ok(f"Market: {settings.market}" + (f" ({settings.market_reason})" if settings.market_reason else ""))
+    if settings.market == "vast":
+        markets.account(settings)  # without a key nothing is looked for
     notifier = Notifier(settings.webhook, console)
     where = partial(find_home, settings.output_dir, settings.access)
     # In a thread: thousands of inputs take a while, and Ctrl-C is heard meanwhile.
@@ -79,61 +82,86 @@ async def run(settings: Settings, console: Console) -> int:
     intake = await background.start(partial(take_in, settings, console, home))
     batch = Batch(settings=settings, console=console, intake=intake, notifier=notifier)
     _tell_skipped(batch, home)
-    _estimate(batch)
-    if settings.dry_run or not (batch.intake.jobs or batch.intake.failed or batch.intake.skipped):
+    forecast.tell(intake, settings, console)
+    found = bool(intake.jobs or intake.failed or intake.skipped)
+    if settings.dry_run or not (found or await background.start(partial(reconcile.is_due, settings))):
         return _report(batch, None, "")
+    place = await background.start(partial(markets.open_market, settings, console))
+    locks = _locks(settings)
     with _opened(batch) as (home, ledger, number):
         batch.number = number
-        market = LocalMarket(settings.state_dir / "local")
-        interrupts = Interrupts(console, BillingError.exit_code)
+        reconciling = Reconciling(home=home, ledger=ledger, place=place, locks=locks, console=console, batch=number)
+        interrupts = Interrupts(console, BillingError.exit_code, reconciling.pending)
         try:
             with interrupts, console.live():
-                await _enhance(batch, home, ledger, market, number)
+                await _enhance(batch, home, ledger, place, reconciling)
                 await background.start(partial(_bring, batch, home))
         except asyncio.CancelledError:
-            batch.exit_code = EXIT_INTERRUPTED
+            batch.exit_code = batch.exit_code or EXIT_INTERRUPTED
             console.warn(f"Stopped by {interrupts.name or 'Ctrl-C'}; the same command goes on from here")
         except UprezError as error:
-            batch.exit_code = error.exit_code
+            batch.exit_code = batch.exit_code or error.exit_code
             console.error(error.message, error.hint)
             for work in batch.intake.jobs:
                 if work.state == "open":
                     work.error, work.hint = error.message, error.hint
-        batch.leases = ledger.leases(number)
+        if reconciling.stuck:
+            batch.exit_code = BillingError.exit_code  # outranks every other end
+        batch.leases, batch.ended_at = ledger.leases(number), ledger.clock()
         code = _report(batch, home, number)
-        _clear(batch, home, whole=code == EXIT_OK)
-        ledger.end_batch(number, code)
+        reconciling.clear(batch.leases, whole=code == EXIT_OK)
+        with contextlib.suppress(StoreError):  # a full disk must not hide how the run ended
+            ledger.end_batch(number, code)
         await background.start(notifier.close)
         return code
 
 
-async def _enhance(batch: Batch, home: Home, ledger: Ledger, market: LocalMarket, number: str) -> None:
+async def _enhance(batch: Batch, home: Home, ledger: Ledger, place: Place, reconciling: Reconciling) -> None:
     """Clear up after earlier runs, take up what they left, and do the rest on leases."""
     settings, console = batch.settings, batch.console
-    for lease in await reaper.reap(market, ledger, _locks(settings), console):
-        await background.start(partial(_clear_lease, home, lease, whole=True))
-    await background.start(partial(uploads.reconcile, home, ledger, _locks(settings), console))
-    sweep(home)
-    await background.start(partial(_restore, batch, home))
-    if not any(work.state == "open" for work in batch.intake.works):
+    reaping = asyncio.ensure_future(reconciling.begin())
+    try:
+        await asyncio.shield(reaping)
+        await background.start(partial(uploads.reconcile, home, ledger, _locks(settings), console))
+        sweep(home)
+        await background.start(partial(_restore, batch, home))
+        if any(work.state == "open" for work in batch.intake.works):
+            await _rent(batch, home, ledger, place)
         await background.start(partial(_place_twins, batch, home))
-        return
-    models = await background.start(partial(_models, batch))
-    loop = Loop(
-        home=home,
-        market=market,
+    finally:
+        # Whoever interrupts this run wants nothing left running, of earlier runs neither.
+        await background.whole(reconciling.end(reaping))
+
+
+async def _rent(batch: Batch, home: Home, ledger: Ledger, place: Place) -> None:
+    """Do the open work on leases."""
+    settings, console = batch.settings, batch.console
+    works = [work for work in batch.intake.works if work.state == "open"]
+    supplies = await background.start(partial(provisions.bring, settings, console, home, works, rented=place.rented))
+    sheet = Sheet(
+        lease="",
+        length_s=0,
+        grace_s=0,
+        families=place.families,
+        status_url="",
+        log_urls=(),
+        next_sheet_url="",
+    )
+    terms = markets.terms(settings, works, place, supplies.size)
+    renter = Renter(
+        market=place.market,
         ledger=ledger,
+        home=home,
         console=console,
-        settings=settings,
-        batch=number,
-        families=FAMILIES,
-        models=models,
-        threads=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
-        works=[work for work in batch.intake.works if work.state == "open"],
-        on_end=partial(_tell_end, batch, home),
+        batch=batch.number,
+        sheet=sheet,
+        supplies=supplies,
+        terms=terms,
+    )
+    loop = Loop(
+        renter=renter, settings=settings, threads=place.threads, works=works, on_end=partial(_tell_end, batch, home)
     )
     await loop.run()
-    await background.start(partial(_place_twins, batch, home))
 
 
 def _tell_skipped(batch: Batch, home: Home | None) -> None:
@@ -144,30 +172,6 @@ def _tell_skipped(batch: Batch, home: Home | None) -> None:
             batch.console.line("HINT", "to replace that file, add --no-skip-existing")
         if home is not None:
             _tell_output(batch, home, skipped.output)
-
-
-def _estimate(batch: Batch) -> None:
-    """Say what is to be made, before anything is rented."""
-    intake, sure = batch.intake, []
-    for work in intake.jobs:
-        video, options = work.video, work.job.options
-        figures = estimate.estimate(video, options)
-        sure.append(figures.frames or 0)
-        frames = "an unknown number of" if figures.frames is None else f"~{figures.frames}"
-        batch.console.info(
-            f"{work.job.source.name}: {video.width}x{video.height} {video.codec}, {frames} frames"
-            f" -> {figures.width}x{figures.height} by {options.model}"
-        )
-    if intake.left:
-        what = "not looked into" if batch.settings.max_files is None else "left for another run (max_files)"
-        more = estimated(intake, sure)
-        batch.console.info(f"{len(intake.left)} more files are {what}" + (f": ~{more} frames" if more else ""))
-    if batch.settings.dry_run and len(intake.jobs) + len(intake.left) > 1:
-        total = sum(sure) + (estimated(intake, sure) or 0)
-        size = sum(source.size for source in (*(work.job.source for work in intake.jobs), *intake.left))
-        batch.console.info(
-            f"In all: {len(intake.jobs) + len(intake.left)} files, {readiness.in_bytes(size)}, ~{total} frames"
-        )
 
 
 @contextlib.contextmanager
@@ -245,28 +249,6 @@ def _place_twins(batch: Batch, home: Home) -> None:
             _tell_result(batch, home, twin)
 
 
-def _models(batch: Batch) -> dict[str, Ref]:
-    """Fetch and convert the weights, unless that was done before."""
-    model = MODELS[batch.settings.options.model]
-    path = weights.ensure(model, batch.settings.cache_dir, progress=Fetching(batch.console).tell)
-    if path is None:
-        return {}
-    return {model.name: Ref(url=path.absolute().as_uri(), sha256=urls.digest(path), size=path.stat().st_size)}
-
-
-def _clear(batch: Batch, home: Home, *, whole: bool) -> None:
-    """Remove what a run's leases left: of one that did not go well the logs stay, but no sheet and so no signed URL."""
-    for lease in batch.leases:
-        _clear_lease(home, lease.id, whole=whole)
-
-
-def _clear_lease(home: Home, lease: str, *, whole: bool) -> None:
-    with contextlib.suppress(StoreError):  # the results are there: what is left is for `uprez clean`
-        found = objects.listing(home, keys.lease_prefix(lease))
-        secret = {keys.sheet(lease), *(key for key in found if "/upload-" in key)}
-        objects.delete(home, found if whole else [key for key in found if key in secret])
-
-
 def _bring(batch: Batch, home: Home) -> None:
     """Bring results here, when that was asked for; the machines are given back by now."""
     folder = batch.settings.download
@@ -333,7 +315,7 @@ def _report(batch: Batch, home: Home | None, number: str) -> int:
     )
     if batch.exit_code == EXIT_OK and any(job.state == "failed" for job in jobs):
         batch.exit_code = EXIT_FAILED
-    leases = tuple(lease_result(row) for row in batch.leases)
+    leases = tuple(lease_result(row, batch.ended_at) for row in batch.leases)
     document = Results(
         uprez=uprez.__version__,
         batch=number,

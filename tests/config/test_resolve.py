@@ -228,23 +228,46 @@ def test_the_market_is_chosen_and_said(
 
 @pytest.mark.usefixtures("account")
 @pytest.mark.parametrize(
-    ("market", "flags", "line"),
+    ("market", "flags", "reason"),
     [
-        ("auto", {}, r"market auto \(VAST_API_KEY is set and the input is in a bucket\) means to rent on Vast\.ai"),
-        ("auto", {"input": "https://example.org/a.mp4"}, r"the input is an HTTP URL\) means to rent"),
-        ("vast", {"input_dir": "./input"}, "market vast means to rent"),
-        ("auto", {"market": "vast"}, "--market vast means to rent"),
+        ("auto", {}, "auto: VAST_API_KEY is set and the input is in a bucket"),
+        (
+            "auto",
+            {"input": "https://example.org/a.mp4"},
+            "auto: VAST_API_KEY is set and the input is an HTTP URL",
+        ),
+        ("vast", {"input_dir": "./input"}, "set by config.yaml:1"),
+        ("auto", {"market": "vast"}, "set by --market"),
     ],
 )
-def test_renting_says_that_it_is_not_there_yet(
-    market: str, flags: dict[str, str], line: str, config: Write, monkeypatch: pytest.MonkeyPatch
+def test_renting_is_chosen_and_its_results_go_to_the_bucket(
+    market: str, flags: dict[str, str], reason: str, config: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The run stops before anything starts, and the line says what works here."""
+    """A folder's results too: no rented machine can reach a folder here."""
     monkeypatch.setenv("VAST_API_KEY", "CANARY")
-    config(f"{BUCKET}market: {market}\n")
+    config(f"market: {market}\n{BUCKET}")
+    settings = load(flags)
+    assert (settings.market, settings.market_reason) == ("vast", reason)
+    assert settings.output_dir.bucket is not None
+
+
+@pytest.mark.parametrize(
+    ("text", "flags", "line"),
+    [
+        ("", {}, "market vast: VAST_API_KEY is not set"),
+        ("CANARY", {}, "a rented machine needs a bucket"),
+        ("CANARY", {"output_dir": "./out"}, "--output-dir ./out is a folder here, which no rented machine can reach"),
+    ],
+)
+def test_renting_needs_a_key_and_a_bucket(
+    text: str, flags: dict[str, str], line: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is missing is named before anything starts, with the next step, and never a key."""
+    if text:
+        monkeypatch.setenv("VAST_API_KEY", text)
     with pytest.raises(UsageError, match=line) as caught:
-        load(flags)
-    assert "--market local" in str(caught.value.hint)
+        load({"market": "vast", **flags})
+    assert caught.value.hint
     assert "CANARY" not in caught.value.message
 
 

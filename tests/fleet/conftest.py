@@ -131,6 +131,7 @@ def timing() -> Timing:
         watch_s=1,
         status_s=2,
         poll_s=0.2,
+        log_s=0,
         silence_s=20,
         stall_s=120,
         hard_life_s=7200,

@@ -13,6 +13,7 @@ import pytest
 
 import places
 from house import located
+from paper import intended
 from s3_proxy import Proxy
 from s3_server import S3Server
 from uprez.errors import StoreError
@@ -116,6 +117,28 @@ def test_one_new_object_keeps_its_job(home: Home, tmp_path: Path, later: Callabl
     assert OPEN in {leftover.name for leftover in found(home, tmp_path).leftovers}
 
 
+def test_supplies_of_rented_machines_go_when_nobody_works(
+    home: Home, tmp_path: Path, later: Callable[[float], None]
+) -> None:
+    """Networks and wheels, which the next run brings again; while a run lives its machines may be reading them."""
+    home.state.write(keys.wheel("a" * 64), b"wheel")
+    home.state.write(keys.network("b" * 64), b"network")
+    later(8 * DAY)
+    names = {leftover.name for leftover in found(home, tmp_path).leftovers if leftover.kind == "supply"}
+    assert names == {"a" * 12, "b" * 12}
+    ledger = Ledger(tmp_path / "ledger.sqlite")
+    batch = ledger.new_batch()
+    ledger.begin_batch(batch, home.outputs.url, {})
+    row = intended(ledger, batch)
+    ledger.close()
+    home.state.write(keys.status(row.id), b"1")
+    later(0)
+    with cleaning.ledger_of(tmp_path) as again, batch_lock(tmp_path / "batches", batch):
+        assert again is not None
+        result = found(home, tmp_path / "batches", older_s=0, rows=tuple(again.open_leases()))
+    assert "supply" not in {leftover.kind for leftover in result.leftovers}
+
+
 def test_a_place_that_lost_its_marker_is_left_alone(home: Home, tmp_path: Path, later: Callable[[float], None]) -> None:
     """Without the marker nothing is deleted."""
     assert home.prefix is not None
@@ -136,7 +159,7 @@ def test_a_living_controllers_lease_and_jobs_stay(home: Home, tmp_path: Path, la
     ledger = Ledger(tmp_path / "ledger.sqlite")
     batch = ledger.new_batch()
     ledger.begin_batch(batch, home.outputs.url, {})
-    row = ledger.intend(batch=batch, market="local", machine="m", usd_per_hour=Decimal(0), life_s=60)
+    row = intended(ledger, batch, market="local", usd_per_hour=Decimal(0), life_s=60)
     ledger.close()
     home.state.write(keys.status(row.id), b"1")
     with cleaning.ledger_of(tmp_path) as again, batch_lock(locks, batch):

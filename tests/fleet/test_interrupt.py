@@ -15,7 +15,7 @@ from uprez.fleet.interrupt import Interrupts
 from uprez.report.console import Console
 
 async def main():
-    interrupts = Interrupts(Console(), 6)
+    interrupts = Interrupts(Console(), 6, lambda: [("instance 7", "vastai destroy instance 7 -y")])
     try:
         with interrupts:
             try:
@@ -65,21 +65,23 @@ def test_second_signal_does_not_stop_the_give_back(start: Start, number: signal.
     assert f"Interrupted ({number.name})" in read(child)
     child.send_signal(number)
     assert "Still giving the machine back" in read(child)
+    assert "Still being destroyed: instance 7" in read(child)
     rest, _ = child.communicate("given back\n", timeout=20)
     assert rest.splitlines() == ["given back", f"ended by {number.name} True"]
     assert child.returncode == 0
 
 
 def test_third_signal_leaves_at_once_with_its_own_code(start: Start) -> None:
-    """Who insists gets out, told that an instance may still run, with the exit code that says so."""
+    """Who insists gets out, told what may still run and how to end it, with the exit code that says so."""
     child = start()
     for number, answer in (
         (signal.SIGINT, "Interrupted (SIGINT)"),
         (signal.SIGTERM, "Still giving the machine back"),
-        (signal.SIGINT, "may still be running"),
+        (signal.SIGINT, "instance 7 may still be running"),
     ):
         child.send_signal(number)
-        assert answer in read(child)
+        assert answer in "".join(read(child) for _ in range(2 if number == signal.SIGTERM else 1))
+    assert "vastai destroy instance 7 -y" in read(child)
     assert child.wait(20) == 6
 
 

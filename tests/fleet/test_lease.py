@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-import time
 from collections.abc import Callable
+from datetime import timedelta
 from decimal import Decimal
 from io import StringIO
 from pathlib import Path
@@ -13,15 +13,19 @@ from typing import cast
 
 import pytest
 
+from paper import OFFER, PaperMarket, intended
 from uprez import sheet as sheets
 from uprez.config.settings import Timing
 from uprez.errors import BillingError, RentError, StoreError
+from uprez.fleet import clock
 from uprez.fleet import lease as leases
 from uprez.fleet.ledger import LeaseRow, Ledger
 from uprez.fleet.monitor import Monitor
+from uprez.fleet.renting import Renter, Terms
+from uprez.fleet.supplies import Supplies
 from uprez.fleet.work import ASSEMBLE, INDEX, Piece, Work
 from uprez.job import Pin
-from uprez.market.base import Instance, Launch, Offer, OfferQuery
+from uprez.market.base import Launch, Offer, OfferQuery
 from uprez.report.console import Console
 from uprez.sheet import Sheet
 from uprez.store import keys, urls
@@ -33,43 +37,6 @@ SHEET = Sheet(
 )
 
 
-class Market:
-    """A market whose machines are names in a set."""
-
-    name = "paper"
-
-    def __init__(self) -> None:
-        self.rented: dict[str, str] = {}
-        self.launched: list[Launch] = []
-        self.before_create: Callable[[Launch], None] = lambda launch: None
-        self.stuck: set[str] = set()
-
-    async def offers(self, query: OfferQuery) -> list[Offer]:
-        """Offer one machine."""
-        return [Offer(id="o", machine="m", description="a machine", usd_per_hour=Decimal("0.5"))]
-
-    async def create(self, offer: Offer, launch: Launch) -> Instance:
-        """Rent it, unless `before_create` objects."""
-        self.before_create(launch)
-        self.launched.append(launch)
-        self.rented[f"i-{launch.lease}"] = launch.label
-        return Instance(id=f"i-{launch.lease}", label=launch.label, running=True)
-
-    async def instances(self) -> list[Instance]:
-        """List what is rented."""
-        return [Instance(id=name, label=label, running=True) for name, label in self.rented.items()]
-
-    async def logs(self, instance: str) -> str:
-        """Give nothing."""
-        return ""
-
-    async def destroy(self, instance: str) -> None:
-        """Give back, unless it is stuck."""
-        if instance in self.stuck:
-            raise BillingError(f"{instance} does not end")
-        self.rented.pop(instance, None)
-
-
 class FullDisk:
     """A ledger none of whose writes succeeds."""
 
@@ -77,34 +44,46 @@ class FullDisk:
         """Fail."""
         raise StoreError("the ledger cannot be used: database or disk is full")
 
-    def ended(self, lease: str, state: str) -> None:
+    def ended(self, lease: str, state: str, *, at: object = None) -> None:
         """Fail."""
         raise StoreError("the ledger cannot be used: database or disk is full")
 
 
 @pytest.fixture
-def market() -> Market:
+def market() -> PaperMarket:
     """Give a market with nothing rented."""
-    return Market()
+    return PaperMarket()
 
 
 @pytest.fixture
-def acquire(market: Market, ledger: Ledger, home: Home, console: Console, timing: Timing) -> Callable[[], leases.Lease]:
+def acquire(
+    market: PaperMarket, ledger: Ledger, home: Home, console: Console, timing: Timing
+) -> Callable[[], leases.Lease]:
     """Rent a machine."""
     ledger.begin_batch(BATCH, home.outputs.url, {})
-    return lambda: asyncio.run(leases.acquire(market, ledger, home, console, batch=BATCH, sheet=SHEET, timing=timing))
+    renter = Renter(
+        market=market,
+        ledger=ledger,
+        home=home,
+        console=console,
+        batch=BATCH,
+        sheet=SHEET,
+        supplies=Supplies(),
+        terms=Terms(timing=timing),
+    )
+    return lambda: asyncio.run(renter.acquire())
 
 
 Acquire = Callable[[], leases.Lease]
 
 
-def give_back(market: Market, ledger: object, row: LeaseRow, console: Console) -> None:
+def give_back(market: PaperMarket, ledger: object, row: LeaseRow, console: Console) -> None:
     """Give a machine back."""
     asyncio.run(leases.give_back(market, cast("Ledger", ledger), row, console, "the work is done"))
 
 
 def test_intent_and_sheet_exist_before_the_machine(
-    acquire: Acquire, market: Market, ledger: Ledger, home: Home, timing: Timing
+    acquire: Acquire, market: PaperMarket, ledger: Ledger, home: Home, timing: Timing
 ) -> None:
     """When the market is asked to create, the ledger holds the intent and the boot URL leads to the sheet."""
     seen: list[str] = []
@@ -127,7 +106,7 @@ def test_intent_and_sheet_exist_before_the_machine(
     assert market.launched[0].hard_life_s == timing.hard_life_s
 
 
-def test_failed_create_ends_its_lease(acquire: Acquire, market: Market, ledger: Ledger) -> None:
+def test_failed_create_ends_its_lease(acquire: Acquire, market: PaperMarket, ledger: Ledger) -> None:
     """A market that refuses leaves no open lease behind."""
 
     def refuse(_: Launch) -> None:
@@ -139,7 +118,7 @@ def test_failed_create_ends_its_lease(acquire: Acquire, market: Market, ledger: 
     assert [row.state for row in ledger.leases(BATCH)] == ["gone"]
 
 
-def test_market_without_offers_is_named(acquire: Acquire, market: Market, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_market_without_offers_is_named(acquire: Acquire, market: PaperMarket, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where nothing is offered nothing is recorded or rented."""
 
     async def none(_: OfferQuery) -> list[Offer]:
@@ -151,7 +130,7 @@ def test_market_without_offers_is_named(acquire: Acquire, market: Market, monkey
 
 
 def test_machine_is_given_back(
-    acquire: Acquire, market: Market, ledger: Ledger, console: Console, said: StringIO
+    acquire: Acquire, market: PaperMarket, ledger: Ledger, console: Console, said: StringIO
 ) -> None:
     """Giving back destroys the instance, records why, and says so in the original's words."""
     lease = acquire()
@@ -163,7 +142,7 @@ def test_machine_is_given_back(
 
 
 def test_full_disk_does_not_keep_a_machine(
-    acquire: Acquire, market: Market, ledger: Ledger, console: Console, said: StringIO
+    acquire: Acquire, market: PaperMarket, ledger: Ledger, console: Console, said: StringIO
 ) -> None:
     """A ledger that cannot be written is a warning; the machine goes all the same."""
     lease = acquire()
@@ -172,27 +151,33 @@ def test_full_disk_does_not_keep_a_machine(
     assert "[WARN] the ledger cannot be used: database or disk is full" in said.getvalue()
 
 
-def test_machine_whose_id_was_never_learnt_is_found_by_label(market: Market, ledger: Ledger, console: Console) -> None:
-    """A lease that stopped at its intent is ended by its label; another label's machine stays."""
+def test_machine_whose_id_was_never_learnt_is_found_by_label(
+    market: PaperMarket, ledger: Ledger, console: Console
+) -> None:
+    """A lease that stopped at its intent is ended by its label, renewed or not; another label's machine stays."""
     ledger.begin_batch(BATCH, "file:///out", {})
-    row = ledger.intend(batch=BATCH, market="paper", machine="m", usd_per_hour=Decimal(1), life_s=9)
+    row = intended(ledger, BATCH, market="paper", usd_per_hour=Decimal(1), life_s=9)
     market.rented = {"i-9": row.label, "i-8": "uprez/ffffffff/eeeeeeee/1"}
     give_back(market, ledger, row, console)
     assert list(market.rented) == ["i-8"]
     assert ledger.lease(row.id).state == "gone"
 
 
-def test_intent_that_rented_nothing_just_ends(market: Market, ledger: Ledger, console: Console) -> None:
-    """An intent whose label no machine carries is gone."""
+def test_intent_that_rented_nothing_just_ends(market: PaperMarket, ledger: Ledger, console: Console) -> None:
+    """An intent whose label no machine carries is gone once the list cannot lag behind it any more, not before."""
     ledger.begin_batch(BATCH, "file:///out", {})
-    row = ledger.intend(batch=BATCH, market="paper", machine="m", usd_per_hour=Decimal(1), life_s=9)
+    row = intended(ledger, BATCH, market="paper", usd_per_hour=Decimal(1), life_s=9)
+    with pytest.raises(leases.Unsettled):
+        give_back(market, ledger, row, console)
+    assert ledger.open_leases() == [row]
+    market.ahead = timedelta(seconds=leases.UNSETTLED_S + 1)
     give_back(market, ledger, row, console)
     assert ledger.open_leases() == []
 
 
 @pytest.mark.parametrize("full", [False, True])
 def test_machine_that_does_not_go_is_never_called_gone(
-    acquire: Acquire, market: Market, ledger: Ledger, console: Console, said: StringIO, full: bool
+    acquire: Acquire, market: PaperMarket, ledger: Ledger, console: Console, said: StringIO, full: bool
 ) -> None:
     """A machine that may still run raises BillingError, full disk or not, and its lease stays open."""
     lease = acquire()
@@ -206,9 +191,9 @@ def test_machine_that_does_not_go_is_never_called_gone(
 def test_lease_is_due_when_half_is_left(acquire: Acquire) -> None:
     """A lease of 30 s is renewed from its 15th second on, not before."""
     lease = acquire()
-    lease.renewed = time.monotonic() - 14
+    lease.renewed = clock.now() - 14
     assert not leases.due(lease)
-    lease.renewed = time.monotonic() - 16
+    lease.renewed = clock.now() - 16
     assert leases.due(lease)
 
 
@@ -217,8 +202,8 @@ def test_task_names_every_object_it_needs(
 ) -> None:
     """An attempt has a key of its own; plan, survey and the segments that count come by URL and hash, in order."""
     ledger.begin_batch(BATCH, home.outputs.url, {})
-    row = ledger.intend(batch=BATCH, market="paper", machine="m", usd_per_hour=Decimal(1), life_s=9)
-    lease = leases.Lease(row=row, instance="i", monitor=Monitor(lease=row.id, timing=timing), sheet=SHEET)
+    row = intended(ledger, BATCH, market="paper", usd_per_hour=Decimal(1), life_s=9)
+    lease = leases.Lease(row=row, offer=OFFER, instance="i", monitor=Monitor(lease=row.id, timing=timing), sheet=SHEET)
     bare, planned = work_of("0123456789abcdef", 0), work_of("fedcba9876543210", 3)
     planned.counted = {
         number: Pin(key=f"k{number}", size=number, etag="e", sha256=f"{number}" * 64) for number in (2, 0, 1)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from paper import intended
 from uprez.errors import UsageError
 from uprez.fleet.ledger import LeaseRow, Ledger, batch_lock, is_controlled
 
@@ -41,7 +42,7 @@ def intend(ledger: Ledger, batch: str = "b0000001") -> LeaseRow:
     """Record the intent of one lease of a batch that is recorded when it is new."""
     if not ledger.leases(batch):
         ledger.begin_batch(batch, "file:///out", {"scale": 2})
-    return ledger.intend(batch=batch, market="local", machine="here", usd_per_hour=Decimal("0.125"), life_s=40)
+    return intended(ledger, batch, usd_per_hour=Decimal("0.125"), now=NOW)
 
 
 def test_intent_is_on_disk_before_anything_is_created(ledger: Ledger) -> None:
@@ -53,7 +54,7 @@ def test_intent_is_on_disk_before_anything_is_created(ledger: Ledger) -> None:
 
 
 def test_label_names_ledger_lease_and_deadline(tmp_path: Path) -> None:
-    """A label is uprez/<ledger>/<lease>/<deadline in Unix seconds by the injected clock>."""
+    """A label is uprez/<ledger>/<lease>/<deadline in Unix seconds by the market's clock>."""
     with closing(Ledger(tmp_path / "ledger.sqlite", clock=lambda: NOW)) as ledger:
         row = intend(ledger)
         assert row.label == f"uprez/{ledger.id}/{row.id}/{int((NOW + timedelta(seconds=40)).timestamp())}"
@@ -83,11 +84,11 @@ def test_lease_goes_from_intent_to_gone(ledger: Ledger) -> None:
 
 
 def test_stale_decisions_change_nothing(ledger: Ledger) -> None:
-    """A lease that is gone stays gone, and one that is being given back is not held again."""
+    """A lease that is gone stays gone; one that is being given back takes its instance's id but is not held again."""
     lease = intend(ledger).id
     ledger.ending(lease, "first")
     ledger.held(lease, "i-late")
-    assert (ledger.lease(lease).state, ledger.lease(lease).instance) == ("ending", None)
+    assert (ledger.lease(lease).state, ledger.lease(lease).instance) == ("ending", "i-late")
     ledger.ended(lease, "gone")
     gone = ledger.lease(lease)
     ledger.held(lease, "i-late")
@@ -111,7 +112,7 @@ def test_lost_lease_stays_open_and_can_still_end(ledger: Ledger) -> None:
 def test_lease_needs_its_batch(ledger: Ledger) -> None:
     """A lease of a batch that was never recorded is refused."""
     with pytest.raises(sqlite3.IntegrityError):
-        ledger.intend(batch="nobody", market="local", machine="here", usd_per_hour=Decimal(0), life_s=1)
+        intended(ledger, "nobody")
 
 
 def test_batch_is_remembered_with_its_end(ledger: Ledger) -> None:

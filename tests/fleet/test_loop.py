@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from dataclasses import replace
+from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, Literal
@@ -11,15 +13,24 @@ from typing import Any, Literal
 import pytest
 
 from house import located
+from paper import OFFER, intended
+from uprez import wire
 from uprez.config.settings import Settings, Timing
+from uprez.fleet import loop as loop_module
 from uprez.fleet.lease import Lease
-from uprez.fleet.ledger import Ledger
+from uprez.fleet.ledger import LeaseRow, Ledger
 from uprez.fleet.loop import Loop
 from uprez.fleet.monitor import Monitor
+from uprez.fleet.renting import Renter, Terms
+from uprez.fleet.supplies import Supplies
+from uprez.fleet.watching import Watcher
 from uprez.job import Options
+from uprez.market.base import Instance
 from uprez.market.local import LocalMarket
 from uprez.report.console import Console
 from uprez.sheet import Sheet
+from uprez.status import Status
+from uprez.store import keys
 from uprez.store.open import Home
 
 SHEET = Sheet(lease="", length_s=30, grace_s=10, families=(), status_url="", log_urls=(), next_sheet_url="")
@@ -35,18 +46,21 @@ class SlowMarket(LocalMarket):
         self.entered = asyncio.Event()
         self.go = threading.Event()
         self.destroyed: list[str] = []
+        self.calls: list[Slow] = []
 
     async def logs(self, instance: str) -> str:
         """Give nothing."""
         await self._wait("logs")
         return ""
 
-    async def destroy(self, instance: str) -> None:
+    async def destroy(self, instance: str) -> datetime | None:
         """Take note."""
         await self._wait("destroy")
         self.destroyed.append(instance)
+        return None
 
     async def _wait(self, call: Slow) -> None:
+        self.calls.append(call)
         if call == self.slow:
             self.entered.set()
             await asyncio.to_thread(self.go.wait, 10)
@@ -59,19 +73,39 @@ def loop_of(home: Home, ledger: Ledger, market: SlowMarket, console: Console, ti
     assert folder is not None
     settings |= {"output_dir": located(folder), "state_dir": folder, "cache_dir": folder, "options": Options()}
     settings |= {"exact": False, "dry_run": False, "market": "local", "local": timing, "bucket_timing": timing}
-    return Loop(
-        home=home,
+    renter = Renter(
         market=market,
         ledger=ledger,
+        home=home,
         console=console,
-        settings=Settings(**settings),
         batch="b0000001",
-        families=(),
-        models={},
+        sheet=SHEET,
+        supplies=Supplies(),
+        terms=Terms(timing=timing),
+    )
+    return Loop(
+        renter=renter,
+        settings=Settings(**settings, rented=timing),
         threads=1,
         works=[],
         on_end=lambda _: None,
     )
+
+
+def watched(loop: Loop, row: LeaseRow) -> Lease:
+    """Give the loop a lease that it watches."""
+    monitor = Monitor(lease=row.id, timing=loop.timing)
+    lease = Lease(row=row, offer=OFFER, instance="i-1", monitor=monitor, sheet=SHEET)
+    loop.watcher = Watcher(
+        home=loop.home,
+        market=loop.market,
+        ledger=loop.ledger,
+        console=loop.console,
+        lease=lease,
+        timing=loop.timing,
+        rented=False,
+    )
+    return lease
 
 
 @pytest.mark.parametrize("slow", ["logs", "destroy"])
@@ -80,13 +114,13 @@ def test_interruption_does_not_stop_a_give_back_that_began(
 ) -> None:
     """A first Ctrl-C while a machine is given back anyway is heard only after the machine is seen gone."""
     ledger.begin_batch("b0000001", home.outputs.url, {})
-    row = ledger.intend(batch="b0000001", market="local", machine="m", usd_per_hour=Decimal(0), life_s=9)
+    row = intended(ledger, "b0000001", market="local", usd_per_hour=Decimal(0), life_s=9)
     ledger.held(row.id, "i-1")
 
     async def main() -> tuple[list[str], str]:
         market = SlowMarket(tmp_path / "local", slow)
         loop = loop_of(home, ledger, market, console, timing)
-        lease = Lease(row=row, instance="i-1", monitor=Monitor(lease=row.id, timing=timing), sheet=SHEET)
+        lease = watched(loop, row)
         giving = asyncio.ensure_future(loop._give_back(lease, "the work is done"))
         await market.entered.wait()
         giving.cancel()
@@ -98,3 +132,53 @@ def test_interruption_does_not_stop_a_give_back_that_began(
         return market.destroyed, ledger.lease(row.id).state
 
     assert asyncio.run(main()) == (["i-1"], "gone")
+
+
+def test_the_log_is_fetched_before_its_machine_goes(
+    home: Home, ledger: Ledger, console: Console, timing: Timing, tmp_path: Path
+) -> None:
+    """Trap 32: a market forgets the log of what is destroyed."""
+    ledger.begin_batch("b0000001", home.outputs.url, {})
+    row = intended(ledger, "b0000001", market="local", usd_per_hour=Decimal(0), life_s=9)
+    ledger.held(row.id, "i-1")
+
+    async def main() -> list[Slow]:
+        market = SlowMarket(tmp_path / "local", "logs")
+        market.go.set()
+        loop = loop_of(home, ledger, market, console, timing)
+        await loop._give_back(watched(loop, row), "the work is done")
+        return market.calls
+
+    assert asyncio.run(main()) == ["logs", "destroy"]
+
+
+class Lasting(SlowMarket):
+    """A market whose one machine runs."""
+
+    async def instances(self) -> list[Instance]:
+        """List it."""
+        return [Instance(id="i-1", label="", state="running")]
+
+
+def test_a_worker_is_heard_out_when_it_looks_seldom(
+    home: Home, ledger: Ledger, console: Console, timing: Timing, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rented workers look at their sheet every 15 s: the farewell waits for that, so that the last line is shown."""
+    monkeypatch.setattr(loop_module, "FAREWELL_S", 0.0)
+    ledger.begin_batch("b0000001", home.outputs.url, {})
+    row = intended(ledger, "b0000001", market="local", usd_per_hour=Decimal(0), life_s=9)
+    ledger.held(row.id, "i-1")
+
+    async def main() -> str:
+        market = Lasting(tmp_path / "local", "logs")
+        market.go.set()
+        loop = loop_of(home, ledger, market, console, replace(timing, watch_s=0.5, status_s=2))
+        lease = watched(loop, row)
+        farewell = asyncio.ensure_future(loop._farewell(lease))
+        await asyncio.sleep(0.3)
+        said = Status(lease=row.id, beat=1, phase="left", reason="told to stop")
+        home.state.write(keys.status(row.id), wire.dump(said))
+        await farewell
+        return lease.monitor.status.phase if lease.monitor.status else "nothing"
+
+    assert asyncio.run(main()) == "left"

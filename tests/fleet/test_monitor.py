@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 
 import pytest
@@ -10,8 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from uprez import wire
+from uprez.config.layers import load
 from uprez.config.settings import Timing
+from uprez.fleet import clock
 from uprez.fleet.monitor import Monitor
+from uprez.market.base import Instance
 from uprez.status import Status
 from uprez.store import keys
 from uprez.store.open import Home
@@ -20,11 +22,15 @@ LEASE, OTHER = "0a1b2c3d", "ffffffff"
 Wait = Callable[[float], None]
 
 
+RUNNING = Instance(id="i-1", label="", state="running")
+ENDED = Instance(id="i-1", label="", state="ended")
+
+
 @pytest.fixture
 def wait(monkeypatch: pytest.MonkeyPatch) -> Wait:
     """Let so many seconds pass on the monotonic clock, at once."""
-    real, passed = time.monotonic, [0.0]
-    monkeypatch.setattr(time, "monotonic", lambda: real() + passed[0])
+    real, passed = clock.now, [0.0]
+    monkeypatch.setattr(clock, "now", lambda: real() + passed[0])
 
     def wait(seconds: float) -> None:
         passed[0] += seconds
@@ -89,7 +95,7 @@ def test_working_lease_is_well(monitor: Monitor, home: Home, wait: Wait) -> None
         tell(home, beat=beat, phase="working", task="t", frames=beat)
         wait(15)
         monitor.look(home)
-        assert monitor.verdict(running=True) is None
+        assert monitor.verdict(RUNNING) is None
 
 
 def test_silence_ends_a_lease(monitor: Monitor, home: Home, wait: Wait) -> None:
@@ -98,10 +104,10 @@ def test_silence_ends_a_lease(monitor: Monitor, home: Home, wait: Wait) -> None:
     monitor.look(home)
     wait(19)
     monitor.look(home)
-    assert monitor.verdict(running=True) is None
+    assert monitor.verdict(RUNNING) is None
     wait(2)
     monitor.look(home)
-    assert "no heartbeat" in (monitor.verdict(running=True) or "")
+    assert "no heartbeat" in (monitor.verdict(RUNNING) or "")
 
 
 def test_restarted_worker_is_alive(monitor: Monitor, home: Home, wait: Wait) -> None:
@@ -113,7 +119,7 @@ def test_restarted_worker_is_alive(monitor: Monitor, home: Home, wait: Wait) -> 
     monitor.look(home)
     wait(15)
     monitor.look(home)
-    assert monitor.verdict(running=True) is None
+    assert monitor.verdict(RUNNING) is None
 
 
 def test_standing_work_ends_a_lease(monitor: Monitor, home: Home, wait: Wait) -> None:
@@ -124,28 +130,46 @@ def test_standing_work_ends_a_lease(monitor: Monitor, home: Home, wait: Wait) ->
             monitor.look(home)
             wait(10)
         monitor.look(home)
-        assert ("no frame finished" in (monitor.verdict(running=True) or "")) is verdict
+        assert ("no frame finished" in (monitor.verdict(RUNNING) or "")) is verdict
 
 
 def test_boot_has_its_own_time(monitor: Monitor, home: Home, wait: Wait) -> None:
     """Before the first status a lease has `boot_s`, as long as its instance runs."""
     wait(59)
     monitor.look(home)
-    assert monitor.verdict(running=True) is None
-    assert "before its first status" in (monitor.verdict(running=False) or "")
+    assert monitor.verdict(RUNNING) is None
+    assert "no worker began, and its container ended" in (monitor.verdict(ENDED) or "")
     wait(2)
     monitor.look(home)
-    assert monitor.verdict(running=True) == "no status within 60 s"
+    assert monitor.verdict(RUNNING) == "no worker within 60 s"
+
+
+def test_a_boot_that_beats_refutes_the_host_and_does_not_last_for_ever(
+    monitor: Monitor, home: Home, wait: Wait
+) -> None:
+    """An installation that hangs may beat for hours: it has `boot_s`, and as much again once it was a worker."""
+    for beat in range(7):
+        tell(home, beat=beat - 100, phase="booting")
+        monitor.look(home)
+        assert monitor.verdict(ENDED, sure=False) is None
+        wait(9.5)
+    tell(home, beat=-50, phase="booting")
+    monitor.look(home)
+    assert monitor.verdict(RUNNING) == "no worker within 60 s"
+    for beat, phase in ((1, "idle"), (-100, "booting")):
+        tell(home, beat=beat, phase=phase)
+        monitor.look(home)
+        assert monitor.verdict(RUNNING) is None
 
 
 def test_worker_that_left_or_died_is_told_apart(monitor: Monitor, home: Home) -> None:
     """A last status gives the worker's own reason; an instance that ended without one is gone."""
     tell(home, beat=1)
     monitor.look(home)
-    assert monitor.verdict(running=False) == "the worker is gone"
+    assert monitor.verdict(ENDED) == "the worker is gone: its container ended"
     tell(home, beat=2, phase="left", reason="told to stop")
     monitor.look(home)
-    assert monitor.verdict(running=False) == monitor.verdict(running=True) == "the worker left: told to stop"
+    assert monitor.verdict(ENDED) == monitor.verdict(RUNNING) == "the worker left: told to stop"
 
 
 @pytest.mark.parametrize(
@@ -161,4 +185,25 @@ def test_unusable_status_is_silence(monitor: Monitor, home: Home, wait: Wait, da
     monitor.look(home)
     assert monitor.status is not None
     assert monitor.status.beat == 1
-    assert "no heartbeat" in (monitor.verdict(running=True) or "")
+    assert "no heartbeat" in (monitor.verdict(RUNNING) or "")
+
+
+def test_a_pull_that_stands_still_for_ten_minutes_is_no_failure(home: Home, wait: Wait) -> None:
+    """Trap 17: a host that unpacks an image says the same for minutes; only the whole boot has a limit."""
+    monitor = Monitor(lease=LEASE, timing=load({}).rented)
+    pulling = Instance(id="i-1", label="", state="booting", detail="5a9f2e1d0c3b: Pull complete")
+    for _ in range(10):
+        wait(60)
+        monitor.look(home)
+        assert monitor.verdict(pulling) is None
+    wait(700)
+    monitor.look(home)
+    assert monitor.verdict(pulling) == "no worker within 1200 s"
+
+
+def test_a_machine_that_was_paused_is_lost(monitor: Monitor, home: Home) -> None:
+    """Trap 19: it is not waited for and not started again, which could fire and bill much later."""
+    tell(home, beat=1, phase="working", task="t")
+    monitor.look(home)
+    paused = Instance(id="i-1", label="", state="stopped")
+    assert (monitor.verdict(paused) or "").startswith("the worker is gone: it was stopped")

@@ -5,19 +5,28 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import sqlite3
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from io import StringIO
 from pathlib import Path
 
 import pytest
 
-from uprez.errors import BillingError
+from paper import PaperMarket, intended
+from uprez import wire
+from uprez.errors import BillingError, StoreError
 from uprez.fleet import reaper
 from uprez.fleet.ledger import LeaseRow, Ledger, batch_lock
+from uprez.fleet.reaper import Reaped
 from uprez.market import deadman
+from uprez.market.base import Instance
 from uprez.market.local import LocalMarket
 from uprez.report.console import Console
+from uprez.status import Status
+from uprez.store import keys
+from uprez.store.open import Home
 
 Abandon = Callable[..., LeaseRow]
 
@@ -40,7 +49,7 @@ def abandon(ledger: Ledger, folder: Path) -> Abandon:
 
     def abandon(batch: str, *, market: str = "local", learnt: bool = True) -> LeaseRow:
         ledger.begin_batch(batch, "file:///out", {})
-        row = ledger.intend(batch=batch, market=market, machine="here", usd_per_hour=Decimal(0), life_s=40)
+        row = intended(ledger, batch, market=market, usd_per_hour=Decimal(0), life_s=40)
         (folder / row.id).mkdir(parents=True)
         (folder / row.id / "launch.json").write_text(json.dumps({"label": row.label}))
         if learnt:
@@ -50,9 +59,9 @@ def abandon(ledger: Ledger, folder: Path) -> Abandon:
     return abandon
 
 
-def reap(folder: Path, ledger: Ledger, locks: Path, console: Console) -> None:
+def reap(folder: Path, ledger: Ledger, locks: Path, console: Console) -> Reaped:
     """Reap on the local market."""
-    asyncio.run(reaper.reap(LocalMarket(folder), ledger, locks, console))
+    return asyncio.run(reaper.reap(LocalMarket(folder), ledger, locks, console))
 
 
 @pytest.mark.parametrize("learnt", [True, False])
@@ -118,13 +127,100 @@ def test_instance_that_does_not_end_is_reported(
     console: Console,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """What cannot be seen gone raises BillingError and stays open for the next start."""
+    """What cannot be seen gone is told, keeps nothing else from being reaped, and stays open for the next start."""
 
     async def refuse(_: LocalMarket, instance: str) -> None:
         raise BillingError(f"{instance} does not end")
 
     monkeypatch.setattr(LocalMarket, "destroy", refuse)
     row = abandon("b0000001")
-    with pytest.raises(BillingError, match=row.id):
-        reap(folder, ledger, locks, console)
-    assert ledger.lease(row.id).state == "lost"
+    other = abandon("b0000002")
+    done = reap(folder, ledger, locks, console)
+    assert [row.id in str(error) for row, error in zip((row, other), done.stuck, strict=True)] == [True, True]
+    assert [ledger.lease(each.id).state for each in (row, other)] == ["lost", "lost"]
+
+
+@pytest.mark.parametrize("made", [True, False])
+def test_what_was_rented_unheard_is_paid_for_by_the_run_that_ends_it(
+    ledger: Ledger, console: Console, home: Home, made: bool
+) -> None:
+    """A machine that its label leads to costs its GPU and traffic from its order on; one that never was, nothing."""
+    for batch in ("b0000001", "b0000002"):
+        ledger.begin_batch(batch, "file:///out", {})
+    row = intended(ledger, "b0000001", market="paper", usd_per_hour=Decimal(1))
+    market = PaperMarket()
+    market.ahead = timedelta(minutes=5)
+    if made:
+        market.rented = {"i-9": row.label}
+        status = Status(lease=row.id, beat=1, phase="working", down_bytes=7, up_bytes=3)
+        home.state.write(keys.status(row.id), wire.dump(status))
+    done = asyncio.run(reaper.settle(market, ledger, console, [row], batch="b0000002", home=home))
+    (ended,) = ledger.leases("b0000002")
+    assert done.ended == [row.id]
+    assert market.rented == {}
+    assert (ended.instance, ended.down_bytes, ended.up_bytes) == (("i-9", 7, 3) if made else (None, 0, 0))
+    assert ended.running_at == (row.intended_at if made else None)
+
+
+def test_a_full_disk_keeps_no_orphan(
+    abandon: Abandon,
+    folder: Path,
+    ledger: Ledger,
+    locks: Path,
+    console: Console,
+    home: Home,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Every machine that dead runs left is destroyed although nothing can be written down about it."""
+    rows = [abandon("b0000001"), abandon("b0000002")]
+    ledger.begin_batch("b0000003", "file:///out", {})
+    run = ledger._run
+
+    def full(sql: str, values: tuple[object, ...] = ()) -> sqlite3.Cursor:
+        if not sql.startswith("SELECT"):
+            raise StoreError("the disk is full")
+        return run(sql, values)
+
+    monkeypatch.setattr(ledger, "_run", full)
+    done = asyncio.run(reaper.reap(LocalMarket(folder), ledger, locks, console, batch="b0000003", home=home))
+    assert done.ended == [row.id for row in rows]
+    assert list(folder.iterdir()) == []
+
+
+NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)
+
+
+def labelled(name: str, label: str, *, age_s: float = 3600) -> Instance:
+    """Give an instance of so many seconds."""
+    return Instance(id=name, label=label, state="running", created_at=NOW - timedelta(seconds=age_s))
+
+
+def test_orphans_are_told_by_their_labels() -> None:
+    """Trap 26: ours without a lease, unless newborn; a stranger's past its deadline and the grace; nobody else's."""
+    at = int(NOW.timestamp())
+    found = [
+        labelled("ours, wanted", f"uprez/aaaaaaaa/00000001/{at - 9999}"),
+        labelled("ours, forgotten", f"uprez/aaaaaaaa/00000002/{at + 9999}"),
+        labelled("ours, newborn", f"uprez/aaaaaaaa/00000003/{at + 9999}", age_s=80),
+        labelled("theirs, over", f"uprez/bbbbbbbb/00000004/{at - 301}"),
+        labelled("theirs, in its grace", f"uprez/bbbbbbbb/00000005/{at - 299}"),
+        labelled("theirs", f"uprez/bbbbbbbb/00000006/{at + 9999}"),
+        labelled("somebody's", "my training run"),
+        labelled("nameless", ""),
+    ]
+    lasting = LeaseRow(
+        id="00000001",
+        batch="b0000001",
+        market="vast",
+        state="held",
+        label="",
+        machine="m",
+        instance=None,
+        usd_per_hour=Decimal(0),
+        intended_at=NOW,
+        held_at=None,
+        ended_at=None,
+        reason=None,
+    )
+    chosen = reaper.orphans(found, "aaaaaaaa", [lasting], NOW)
+    assert [one.id for one, _ in chosen] == ["ours, forgotten", "theirs, over"]

@@ -81,6 +81,7 @@ def _checks(settings: Settings | None) -> Iterator[Finding]:
     places = {"state": state, "models": cache}
     if settings:
         yield from examine("credentials", partial(_credentials, settings))
+        yield from examine("Vast.ai", partial(_account, settings))
         yield from examine("bucket", partial(bucket_checks.check, settings))
         if settings.output_dir.folder:
             places["results"] = settings.output_dir.folder.absolute()
@@ -106,7 +107,31 @@ def _credentials(settings: Settings) -> Iterator[Finding]:
         yield warn("credentials", f"the bucket {settings.bucket} is named, but its key is not set", hint)
     else:
         yield ok("credentials", "of a bucket: not set, and not needed for folders")
-    if settings.vast_api_key:
-        yield ok("Vast.ai", "VAST_API_KEY is set; it is checked when renting lands")
-    else:
+    if not settings.vast_api_key:
         yield ok("Vast.ai", "VAST_API_KEY is not set: nothing is rented")
+
+
+def _account(settings: Settings) -> Iterator[Finding]:
+    """Ask Vast.ai whose key it is, what there is to spend, and what runs; nothing is rented."""
+    from uprez.cli.findings import fail, ok, warn
+    from uprez.errors import MarketError
+    from uprez.fleet import markets
+
+    if settings.vast_api_key is None:
+        return
+    try:
+        vast = markets.account(settings)
+        account, found = vast.account(), vast.instances()
+    except MarketError as error:
+        yield fail("Vast.ai", error.message, error.hint or "try again a little later")
+        return
+    credit, budget = account.credit_usd, settings.budget_usd
+    text = f"${credit:.2f} of credit" if credit is not None else "credit unknown"
+    if account.practice:
+        text += " (a practice market)"
+    if credit is not None and credit < budget:
+        yield warn("Vast.ai", f"{text}, less than the budget of ${budget:f}", "add credit, or lower --budget")
+    else:
+        yield ok("Vast.ai", f"the key is accepted, {text}")
+    ours = sum(one.label.startswith("uprez/") for one in found)
+    yield ok("machines", f"{len(found)} rented, {ours} by uprez" + (": see uprez status" if ours else ""))

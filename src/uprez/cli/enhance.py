@@ -45,6 +45,6 @@ def enhance(
     if output.suffix.lower() not in (".mp4", ".mkv"):
         raise UsageError(f"{output} has no suffix that uprez writes", hint="name it .mp4 or .mkv")
     settings = load_one(input, output, flags, config=config, preset=preset)
-    console = Console(as_json=as_json, verbose=verbose)
+    console = Console(as_json=as_json, verbose=verbose, beside=True)
     shared.tell(settings.notes, console.line)
     raise typer.Exit(asyncio.run(batch.run(settings, console)))

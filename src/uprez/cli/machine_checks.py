@@ -82,8 +82,8 @@ def inference() -> Iterator[Finding]:
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     import onnxruntime  # for its weight
 
-    from uprez.batch import FAMILIES
     from uprez.enhance.session import RUNGS, open_session
+    from uprez.fleet.markets import CPU
     from uprez.models.graphs import GraphSpec, planes_graph
 
     width, height = SIDE
@@ -97,7 +97,7 @@ def inference() -> Iterator[Finding]:
         full_range=False,
         siting="left",
     )
-    session = open_session(planes_graph(None, spec), families=FAMILIES, threads=os.cpu_count() or 1)
+    session = open_session(planes_graph(None, spec), families=CPU, threads=os.cpu_count() or 1)
     found = f"{session.family} ({session.provider}, {session.precision}) on {session.device}"
     first = f"onnxruntime {onnxruntime.__version__}: {found}"
     if session.family == RUNGS[0].family:

@@ -5,18 +5,17 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from decimal import Decimal
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from uprez.cli import flags as shared
-from uprez.errors import EXIT_OK, RentError, UsageError
+from uprez.errors import EXIT_OK, RentError
 
 if TYPE_CHECKING:
-    from uprez.config.settings import Settings
     from uprez.market.vast.offers import Choice, Choices
-    from uprez.market.vast.wire import Vast
 
 HEAD = "    $/h  GPU               VRAM  CUDA  reliab  Mbit/s     location    id"
 """Prices with disk and expected traffic; Mbit/s down/up."""
@@ -32,18 +31,19 @@ def offers(
     verbose: shared.Verbose = False,
 ) -> None:
     """List the machines of Vast.ai that `uprez run` could rent with these flags, the best first. Rents nothing."""
-    from uprez.config.layers import load
-    from uprez.market import base  # these for their weight
+    from uprez.config.layers import load  # these for their weight
+    from uprez.fleet import markets
+    from uprez.market import base
     from uprez.market.vast import offers as search
     from uprez.report.console import Console, printable
 
     # Looking rents nothing and makes nothing, so neither a market nor a mode that is to come stands in the way.
-    settings = load({**flags, "market": "local", "mode": "upscale"}, config=config, preset=preset, renting=True)
+    settings = load({**flags, "market": "local", "mode": "upscale"}, config=config, preset=preset)
     console = Console(verbose=verbose, stream=sys.stderr if as_json else None)
     shared.tell(settings.notes, console.line)
-    query = base.query(settings.rental)
+    query = replace(base.query(settings.rental), families=markets.GPU)
     console.info(search.searching(query))
-    found = search.search(_account(settings), query)
+    found = search.search(markets.account(settings), query)
     for line in search.told(found):
         console.info(line)
     for line in search.told_more(found):
@@ -53,17 +53,6 @@ def offers(
     elif found.choices:
         typer.echo("\n".join([HEAD, *(printable(_line(one)) for one in found.choices)]))
     raise typer.Exit(EXIT_OK if found.choices else RentError.exit_code)
-
-
-def _account(settings: Settings) -> Vast:
-    from uprez.market.vast.wire import Vast
-
-    if settings.vast_api_key is None:
-        raise UsageError(
-            "VAST_API_KEY is not set, so Vast.ai cannot be asked",
-            hint="put it into .env; it is on the Keys page of console.vast.ai",
-        )
-    return Vast(settings.vast_url, settings.vast_api_key)
 
 
 def _line(one: Choice) -> str:

@@ -25,6 +25,6 @@ def run(
     from uprez.report.console import Console
 
     settings = load(flags, config=config, preset=preset)
-    console = Console(as_json=as_json, verbose=verbose)
+    console = Console(as_json=as_json, verbose=verbose, beside=True)
     shared.tell(settings.notes, console.line)
     raise typer.Exit(asyncio.run(batch.run(settings, console)))

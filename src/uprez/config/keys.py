@@ -48,7 +48,18 @@ _MONEY = number("0", "999999", "US dollars, such as 0.35", unit="USD")
 _AMOUNT = number("0", "999999999", "a number without a unit, such as 12")
 _PRESET_NAME = kinds.NAME
 _SECONDS = number("0", "999999999", "seconds, such as 1.5")
-TIMES = ("boot_s", "lease_s", "grace_s", "watch_s", "status_s", "poll_s", "silence_s", "stall_s", "hard_life_s")
+TIMES = (
+    "boot_s",
+    "lease_s",
+    "grace_s",
+    "watch_s",
+    "status_s",
+    "poll_s",
+    "log_s",
+    "silence_s",
+    "stall_s",
+    "hard_life_s",
+)
 
 KEYS: dict[str, Key] = {
     # What to do, and where.
@@ -61,9 +72,7 @@ KEYS: dict[str, Key] = {
     "market": Key(
         kind=choice("auto", "local", "vast"), field="market", help="auto, local or vast: where the work is done."
     ),
-    "budget": Key(
-        kind=_MONEY, field="budget_usd", not_yet=True, remote="falls", help="US dollars at most for a run (default 5)."
-    ),
+    "budget": Key(kind=_MONEY, field="budget_usd", remote="falls", help="US dollars at most for a run (default 5)."),
     "max_machines": Key(
         kind=whole(1, 1000, "at least 1"),
         field="max_machines",
@@ -71,9 +80,7 @@ KEYS: dict[str, Key] = {
         remote="falls",
         help="Machines at once (default 1).",
     ),
-    "max_runtime": Key(
-        kind=kinds.LENGTH, field="max_runtime_s", not_yet=True, help="Longest life of a lease: seconds or h:mm:ss."
-    ),
+    "max_runtime": Key(kind=kinds.LENGTH, field="max_runtime_s", help="Longest life of a lease: seconds or h:mm:ss."),
     "segment_frames": Key(
         kind=whole(1, 10**8, "at least 1"), field="segment_frames", help="Frames a segment, the unit of checkpoint."
     ),
@@ -233,127 +240,104 @@ KEYS: dict[str, Key] = {
         kind=choice("on-demand", "bid"),
         field="rental.bid",
         remote="free",
-        not_yet=True,
         help="on-demand, or bid: cheaper, and may be taken away.",
     ),
     "vast.rank": Key(
         kind=choice("cheapest", "value"),
         field="rental.rank",
         remote="free",
-        not_yet=True,
         help="cheapest an hour (default), or value: cheapest a picture.",
     ),
     "vast.max_price": Key(
-        kind=_MONEY, field="rental.max_usd_per_hour", remote="falls", not_yet=True, help="US dollars an hour at most."
+        kind=_MONEY, field="rental.max_usd_per_hour", remote="falls", help="US dollars an hour at most."
     ),
     "vast.min_price": Key(
-        kind=_MONEY, field="rental.min_usd_per_hour", remote="rises", not_yet=True, help="US dollars an hour at least."
+        kind=_MONEY, field="rental.min_usd_per_hour", remote="rises", help="US dollars an hour at least."
     ),
-    "vast.min_vram": Key(
-        kind=_AMOUNT, field="rental.min_vram_gb", remote="rises", not_yet=True, help="GB of GPU memory at least."
-    ),
+    "vast.min_vram": Key(kind=_AMOUNT, field="rental.min_vram_gb", remote="rises", help="GB of GPU memory at least."),
     "vast.min_reliability": Key(
-        kind=kinds.SHARE, field="rental.min_reliability", remote="rises", not_yet=True, help="The host's, 0 to 1."
+        kind=kinds.SHARE, field="rental.min_reliability", remote="rises", help="The host's, 0 to 1."
     ),
     "vast.min_dlperf": Key(
-        kind=_AMOUNT, field="rental.min_dlperf", remote="rises", not_yet=True, help="Vast.ai's DLPerf score at least."
+        kind=_AMOUNT, field="rental.min_dlperf", remote="rises", help="Vast.ai's DLPerf score at least."
     ),
     "vast.min_dlperf_per_dphtotal": Key(
         kind=_AMOUNT,
         field="rental.min_dlperf_per_usd",
         remote="rises",
-        not_yet=True,
         help="DLPerf at least per dollar an hour.",
     ),
     "vast.min_cuda": Key(
         kind=number("0", "99", "a CUDA version, such as 12.4"),
         field="rental.min_cuda",
         remote="rises",
-        not_yet=True,
         help="CUDA that the driver supports at least.",
     ),
     "vast.compute_cap": Key(
         kind=kinds.COMPUTE_CAP,
         field="rental.compute_cap",
         remote="rises",
-        not_yet=True,
         help="Compute capability at least: 8.6 or 860.",
     ),
     "vast.min_inet_down": Key(
-        kind=_AMOUNT, field="rental.min_inet_down_mbps", remote="rises", not_yet=True, help="Mbit/s down at least."
+        kind=_AMOUNT, field="rental.min_inet_down_mbps", remote="rises", help="Mbit/s down at least."
     ),
-    "vast.min_inet_up": Key(
-        kind=_AMOUNT, field="rental.min_inet_up_mbps", remote="rises", not_yet=True, help="Mbit/s up at least."
-    ),
+    "vast.min_inet_up": Key(kind=_AMOUNT, field="rental.min_inet_up_mbps", remote="rises", help="Mbit/s up at least."),
     "vast.min_cpu_cores": Key(
-        kind=_AMOUNT, field="rental.min_cpu_cores", remote="rises", not_yet=True, help="CPU cores of ours at least."
+        kind=_AMOUNT, field="rental.min_cpu_cores", remote="rises", help="CPU cores of ours at least."
     ),
-    "vast.min_cpu_ram": Key(
-        kind=_AMOUNT, field="rental.min_cpu_ram_gb", remote="rises", not_yet=True, help="GB of memory at least."
-    ),
+    "vast.min_cpu_ram": Key(kind=_AMOUNT, field="rental.min_cpu_ram_gb", remote="rises", help="GB of memory at least."),
     "vast.min_disk_bw": Key(
-        kind=_AMOUNT, field="rental.min_disk_bw_mbps", remote="rises", not_yet=True, help="MB/s of the disk at least."
+        kind=_AMOUNT, field="rental.min_disk_bw_mbps", remote="rises", help="MB/s of the disk at least."
     ),
     "vast.min_gpu_mem_bw": Key(
         kind=_AMOUNT,
         field="rental.min_gpu_mem_bw_gbps",
         remote="rises",
-        not_yet=True,
         help="GB/s of the GPU's memory at least.",
     ),
     "vast.min_pcie_gen": Key(
-        kind=_AMOUNT, field="rental.min_pcie_gen", remote="rises", not_yet=True, help="PCIe generation at least."
+        kind=_AMOUNT, field="rental.min_pcie_gen", remote="rises", help="PCIe generation at least."
     ),
     "vast.gpu_models": Key(
-        kind=kinds.GPUS, field="rental.gpu_models", remote="narrows", not_yet=True, help="Only these GPUs (RTX_4090)."
+        kind=kinds.GPUS, field="rental.gpu_models", remote="narrows", help="Only these GPUs (RTX_4090)."
     ),
     "vast.gpu_whitelist": Key(
         kind=kinds.GPUS,
         field="rental.gpu_models",
         remote="narrows",
-        not_yet=True,
         help="Only these, added to the above.",
     ),
-    "vast.gpu_required": Key(
-        kind=kinds.GPUS, field="rental.gpu_models", remote="narrows", not_yet=True, help="The same again."
-    ),
+    "vast.gpu_required": Key(kind=kinds.GPUS, field="rental.gpu_models", remote="narrows", help="The same again."),
     "vast.gpu_blacklist": Key(
         kind=kinds.GPUS,
         field="rental.gpu_blacklist",
         remote="grows",
-        not_yet=True,
         help="Never these GPUs, whatever the lists above say.",
     ),
     "vast.gpu_priority": Key(
         kind=kinds.GPUS,
         field="rental.gpu_priority",
         remote="free",
-        not_yet=True,
         help="These first, within the limits.",
     ),
     "vast.host_whitelist": Key(
-        kind=kinds.IDS, field="rental.host_whitelist", remote="narrows", not_yet=True, help="Only these hosts (ids)."
+        kind=kinds.IDS, field="rental.host_whitelist", remote="narrows", help="Only these hosts (ids)."
     ),
     "vast.host_blacklist": Key(
-        kind=kinds.IDS, field="rental.host_blacklist", remote="grows", not_yet=True, help="Never these hosts (ids)."
+        kind=kinds.IDS, field="rental.host_blacklist", remote="grows", help="Never these hosts (ids)."
     ),
-    "vast.datacenter": Key(
-        kind=kinds.SWITCH, field="rental.datacenter", remote="true", not_yet=True, help="Only data centres."
-    ),
-    "vast.verified": Key(
-        kind=kinds.SWITCH, field="rental.verified", remote="true", not_yet=True, help="Only verified hosts."
-    ),
+    "vast.datacenter": Key(kind=kinds.SWITCH, field="rental.datacenter", remote="true", help="Only data centres."),
+    "vast.verified": Key(kind=kinds.SWITCH, field="rental.verified", remote="true", help="Only verified hosts."),
     "vast.static_ip": Key(
         kind=kinds.SWITCH,
         field="rental.static_ip",
         remote="true",
-        not_yet=True,
         help="Only hosts with a fixed address.",
     ),
     "vast.allocated_storage": Key(
         kind=whole(1, 100_000, "GB, such as 40"),
         field="rental.disk_gb",
-        not_yet=True,
         help="GB of disk to rent (default: as needed).",
     ),
     "vast.wait": Key(
@@ -365,16 +349,10 @@ KEYS: dict[str, Key] = {
         help="A folder to bring results to from the bucket (true: ./output).",
     ),
     # What a rented machine starts.
-    "image": Key(kind=kinds.TEXT, field="image", preset=False, not_yet=True, help="The container's image."),
-    "git_repo": Key(
-        kind=kinds.TEXT, field="git_repo", preset=False, not_yet=True, help="Start from this repository's code."
-    ),
-    "repo_url": Key(
-        kind=kinds.TEXT, field="git_repo", preset=False, not_yet=True, help="The same as git_repo, below it."
-    ),
-    "git_branch": Key(
-        kind=kinds.NAME, field="git_branch", preset=False, not_yet=True, help="And from this branch of it."
-    ),
+    "image": Key(kind=kinds.TEXT, field="image", preset=False, help="The container's image."),
+    "git_repo": Key(kind=kinds.TEXT, field="git_repo", preset=False, help="Start from this repository's code."),
+    "repo_url": Key(kind=kinds.TEXT, field="git_repo", preset=False, help="The same as git_repo, below it."),
+    "git_branch": Key(kind=kinds.NAME, field="git_branch", preset=False, help="And from this branch of it."),
     # From the old system.
     "advanced.lowres_strategy": Key(kind=kinds.NAME, not_yet=True, help="What to do with very small videos."),
     "advanced.prefer": Key(
@@ -389,12 +367,13 @@ KEYS: dict[str, Key] = {
         retired="uprez always stops where it cannot do exactly what was asked; remove the line",
         help="The old system's switch against silent fallbacks.",
     ),
-    # Lengths of waiting, for defaults.yaml and for whoever must wait longer. The same nine for either place of objects.
+    # Lengths of waiting, for defaults.yaml and for whoever must wait longer. The same ten for each.
     **{
         f"{section}.{time}": Key(kind=_SECONDS, field=field, flag=False, help=f"{what}: {time}.")
         for section, field, what in (
             ("local", "local", "Timing of the local market, objects in a folder"),
             ("local_bucket", "bucket_timing", "Timing of the local market, objects in a bucket"),
+            ("rented", "rented", "Timing of rented machines"),
         )
         for time in TIMES
     },

@@ -80,14 +80,12 @@ def load(
     config: Path | None = None,
     preset: str | None = None,
     fetch: remote.Fetch | None = None,
-    renting: bool = False,
 ) -> Settings:
     """Merge all layers under the flags that were given, and check every value.
 
-    `renting`: the verb acts on what may be rented. Raises UsageError that names the value, where it was given and the
-    next step.
+    Raises UsageError that names the value, where it was given and the next step.
     """
-    merged = gather(flags, config=config, preset=preset, fetch=fetch, renting=renting)
+    merged = gather(flags, config=config, preset=preset, fetch=fetch)
     return resolve(merged.values, merged.ranks, merged.notes)
 
 
@@ -112,12 +110,8 @@ def gather(
     preset: str | None = None,
     alone: bool = False,
     fetch: remote.Fetch | None = None,
-    renting: bool = False,
 ) -> Merged:
-    """Read every layer and merge them. `alone`: only what concerns the picture, and nothing from elsewhere.
-
-    `renting`: what may be rented has an effect, so no warning says that it has none.
-    """
+    """Read every layer and merge them. `alone`: only what concerns the picture, and nothing from elsewhere."""
     path = _config_path(config)
     local = _document(path, config is not None)
     presets.check_local(local)
@@ -141,13 +135,13 @@ def gather(
     notes = [f"[WARN] {text}" for text in variables.strangers(dotenv)]
     before = layers.merge()
     if "config_url" not in before.values:
-        return _finished(before, notes, renting=renting)
+        return _finished(before, notes)
     above = _remote(layers, before, fetch or remote.fetch, notes)
     if above is None:
-        return _finished(before, notes, renting=renting)
+        return _finished(before, notes)
     after = layers.merge(above)
     remote.guard(str(before.values["config_url"].value), before.values, after.values)
-    return _finished(after, notes, renting=renting)
+    return _finished(after, notes)
 
 
 def one_of(value: str, choices: Iterable[str], flag: str) -> str:
@@ -232,7 +226,7 @@ def _remote(layers: _Layers, before: Merged, fetch: remote.Fetch, notes: list[st
     return document
 
 
-def _finished(merged: Merged, notes: list[str], *, alone: bool = False, renting: bool = False) -> Merged:
+def _finished(merged: Merged, notes: list[str], *, alone: bool = False) -> Merged:
     """Take out what is retired, and warn of what has no effect."""
     values = {name: given for name, given in merged.values.items() if not alone or _is_alone(name)}
     retired = {name: given for name, given in values.items() if KEYS[name].retired}
@@ -244,21 +238,15 @@ def _finished(merged: Merged, notes: list[str], *, alone: bool = False, renting:
     idle = [
         name
         for name, given in left.items()
-        if KEYS[name].not_yet
-        and not (renting and _is_rental(name))
-        and (name not in defaults or defaults[name].value != given.value)
+        if KEYS[name].not_yet and (name not in defaults or defaults[name].value != given.value)
     ]
     if idle:
         said.append(f"[WARN] read, but this version does not act on it yet: {', '.join(sorted(idle))}")
     return Merged(values=left, ranks=merged.ranks, notes=(*notes, *said))
 
 
-def _is_rental(name: str) -> bool:
-    return (KEYS[name].field or "").startswith("rental.") and name != "vast.wait"
-
-
 def _is_alone(name: str) -> bool:
     """Say whether a key concerns one file here: the picture, its part, and how it is cut."""
-    return name.startswith(("video.", "local.", "local_bucket.")) or name in (
+    return name.startswith(("video.", "local.", "local_bucket.", "rented.")) or name in (
         *("name", "start", "duration", "segment_frames", "advanced.lowres_strategy"),
     )

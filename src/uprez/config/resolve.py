@@ -24,6 +24,7 @@ from uprez.job import Options
 REGION = "us-east-1"
 """Where neither the settings nor the endpoint name one; servers of one's own take any."""
 _T = TypeVar("_T")
+Market = Literal["local", "vast"]
 
 
 def resolve(
@@ -37,7 +38,8 @@ def resolve(
     bucket = _get(values, "b2.bucket", str)
     state_dir, cache_dir = folders()
     input_, input_dir = _alone_input(alone[0]) if alone else _inputs(values, ranks, bucket)
-    output_dir = _alone_output(alone[1]) if alone else _output(values, bucket, input_ or input_dir)
+    market, reason = _market(values, input_ or input_dir) if alone is None else ("local", "")
+    output_dir = _alone_output(alone[1]) if alone else _output(values, bucket, input_ or input_dir, market)
     return Settings(
         options=_options(values, ranks),
         input_dir=input_dir,
@@ -48,8 +50,8 @@ def resolve(
         exact=alone is not None,
         state_prefix=_get(values, "state_prefix", str) or ".uprez",
         state_folder=_enhance_folder(state_dir, alone[1]) if alone else None,
-        market="local",  # so far the only one there is; _market raises where another one is meant
-        market_reason="" if alone else _market(values, input_ or input_dir),
+        market=market,
+        market_reason=reason,
         budget_usd=_budget(values),
         max_machines=_get(values, "max_machines", int) or 1,
         max_runtime_s=_seconds(_get(values, "max_runtime", Fraction)),
@@ -72,6 +74,7 @@ def resolve(
         cache_dir=cache_dir,
         local=_timing(values, "local"),
         bucket_timing=_timing(values, "local_bucket"),
+        rented=_timing(values, "rented"),
         notes=tuple(notes),
         origins={name: given.origin for name, given in values.items()},
     )
@@ -179,13 +182,24 @@ def _input(given: Given, bucket: str | None) -> Location:
     return found
 
 
-def _output(values: Values, bucket: str | None, source: Location | None) -> Location:
+def _output(values: Values, bucket: str | None, source: Location | None, market: Market) -> Location:
     given = values.get("output_dir")
     if given is not None:
-        return output_folder(given.text, bucket, where("output_dir", given))
-    target = source.bucket or (bucket if source.url else None) if source else None
+        found = output_folder(given.text, bucket, where("output_dir", given))
+        if market == "vast" and found.bucket is None:
+            raise UsageError(
+                f"{where('output_dir', given)} {given.text} is a folder here, which no rented machine can reach",
+                hint="results go to the bucket: leave it out, and bring them here with --download DIR",
+            )
+        return found
+    target = source.bucket or (bucket if source.url or market == "vast" else None) if source else None
     if target is not None:
         return Location(text=OUTPUT.rstrip("/"), bucket=target, key=OUTPUT)
+    if market == "vast":
+        raise UsageError(
+            "a rented machine needs a bucket for what it makes, and none is set",
+            hint="set B2_BUCKET, B2_ENDPOINT, B2_KEY and B2_SECRET, or use --market local",
+        )
     return Location(text="output", folder=Path("output"))
 
 
@@ -202,19 +216,24 @@ def _enhance_folder(state_dir: Path, folder: Path) -> Path:
     return state_dir / "enhance" / hashlib.sha256(str(folder).encode("utf-8", "surrogateescape")).hexdigest()[:16]
 
 
-def _market(values: Values, source: Location | None) -> str:
-    """Say why the market is the local one; raises UsageError where it is not."""
+def _market(values: Values, source: Location | None) -> tuple[Market, str]:
+    """Choose the market, and say why it is that one; raises UsageError where it has no key."""
     given, key = values["market"], values.get("vast.api_key")
     what = "a folder here" if source is None or source.folder else "an HTTP URL" if source.url else "in a bucket"
     if given.value == "local":
-        return f"set by {given.origin.place}"
-    if given.value == "auto" and (key is None or what == "a folder here"):
-        return f"auto: the input is {what}" if key else "auto: VAST_API_KEY is not set"
-    why = "" if given.value == "vast" or key is None else f" (VAST_API_KEY is set and the input is {what})"
-    raise UsageError(
-        f"{where('market', given)} {given.text}{why} means to rent on Vast.ai, which this version does not do yet",
-        hint="--market local works on this machine",
-    )
+        return "local", f"set by {given.origin.place}"
+    if given.value == "vast":
+        if key is None:
+            raise UsageError(
+                f"{where('market', given)} vast: VAST_API_KEY is not set",
+                hint="put it into .env (it is on the Keys page of console.vast.ai), or use --market local",
+            )
+        return "vast", f"set by {given.origin.place}"
+    if key is None:
+        return "local", "auto: VAST_API_KEY is not set"
+    if what == "a folder here":
+        return "local", "auto: the input is a folder here"
+    return "vast", f"auto: VAST_API_KEY is set and the input is {what}"
 
 
 def _rental(values: Values) -> Rental:

@@ -61,6 +61,8 @@ class Timing:
     """Between two heartbeats of the worker."""
     poll_s: float
     """Between two looks of the controller."""
+    log_s: float
+    """Between two looks at what the machine prints."""
     silence_s: float
     """A worker whose heart stands still this long is given up."""
     stall_s: float
@@ -194,6 +196,8 @@ class Settings:
     """Of the `local` market with its objects in a folder."""
     bucket_timing: Timing
     """Of the `local` market with its objects in a bucket, where every look is a request that costs."""
+    rented: Timing
+    """Of machines that cost money."""
     notes: tuple[str, ...] = ()
     """What to tell before the run: lines of the remote config ("[OK] ..."), warnings of retired keys."""
     origins: Mapping[str, Origin] = field(default_factory=dict)

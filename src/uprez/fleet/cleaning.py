@@ -25,7 +25,9 @@ from uprez.store.keys import Key
 from uprez.store.multipart import Unfinished
 from uprez.store.open import Home
 
-Kind = Literal["lease", "done job", "unfinished job", "record of a run", "probe", "upload", "instance", "lock", "log"]
+Here = Literal["instance", "lock", "log"]
+"""On this machine."""
+Kind = Literal["lease", "done job", "unfinished job", "record of a run", "probe", "supply", "upload"] | Here
 
 LIVING_S = 3600.0
 """A lease whose status or sheet was written within this may be at work: a sheet is renewed every quarter of an hour."""
@@ -78,7 +80,7 @@ def in_store(home: Home, rows: Iterable[LeaseRow], locks: Path, *, older_s: floa
     ]
     found, young = [], 0
     for name, group in groups.items():
-        if group.name in living or (living and "job" in group.kind):
+        if group.name in living or (living and ("job" in group.kind or group.kind == "supply")):
             continue
         limit = LIVING_S if group.kind == "done job" else older_s
         if aged[name] < limit:
@@ -176,6 +178,8 @@ def _kind(key: Key, done: set[str]) -> tuple[Kind, str]:
         return "lease", key.lease
     if key.job:
         return ("done job" if key.job in done else "unfinished job"), key.job
+    if key.sha256:
+        return "supply", key.sha256[:12]  # a network or a wheel, which the next run brings again
     return ("record of a run", key.batch) if key.batch else ("probe", key.probe)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import sys
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self
 
@@ -22,7 +22,9 @@ class Interrupts:
     A signal that was ignored when the program started stays ignored (nohup, a shell's background job).
     """
 
-    def __init__(self, console: Console, exit_code: int) -> None:
+    def __init__(self, console: Console, exit_code: int, pending: Callable[[], list[tuple[str, str]]]) -> None:
+        """`pending` names what is not seen gone yet, with the command that ends each by hand."""
+        self._pending = pending
         self._console = console
         self._exit_code = exit_code
         self._count = 0
@@ -56,7 +58,11 @@ class Interrupts:
                 self._task.cancel()
         elif self._count < LAST:
             self._console.warn("Still giving the machine back; once more leaves at once, and it may go on running")
+            for name, _ in self._pending():
+                self._console.warn(f"Still being destroyed: {name}")
         else:
-            self._console.error("Left while an instance may still be running", "the next uprez run gives it back")
-            sys.stdout.flush()
+            for name, command in self._pending():
+                self._console.error(f"{name} may still be running, and bill", command)
+            self._console.error("Left while the machine was given back", "the next uprez run, or uprez reap, ends that")
+            self._console.close()
             os._exit(self._exit_code)

@@ -1,39 +1,45 @@
-"""One lease from intent to confirmed end: rent, write its sheet, renew, give back."""
+"""One lease while it lasts: its sheet and tasks, its renewal, and its confirmed end. `renting` begins it."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 from functools import partial
 
-from uprez import wire
-from uprez.config.settings import Timing
-from uprez.errors import BillingError, RentError, StoreError
-from uprez.fleet import background
+from uprez import background, wire
+from uprez.errors import BillingError, MarketError, StoreError
+from uprez.fleet import clock, labels
+from uprez.fleet.budget import Traffic
+from uprez.fleet.labels import Label
 from uprez.fleet.ledger import LeaseRow, Ledger
 from uprez.fleet.monitor import Monitor
+from uprez.fleet.supplies import Supplies, signed
 from uprez.fleet.work import Piece, Work
 from uprez.job import Pin
-from uprez.market.base import Launch, Market, OfferQuery
+from uprez.market.base import Market, Offer
 from uprez.report.console import Console
 from uprez.sheet import PUT_BYTES, Put, Ref, Sheet, Task
 from uprez.store import find, keys
 from uprez.store.bucket import BucketStore
 from uprez.store.multipart import Begun
 from uprez.store.open import Home
+from uprez.store.send import PART_BYTES, PARTS_MOST
 
 LOG_PARTS = 400
 """Parts of a log that a lease may publish; the worker makes them longer as time goes on."""
+UNSETTLED_S = 240.0
+"""A call that rents may take two minutes, and the list may lag behind it: until then "not listed" proves nothing."""
 UPLOAD_S = 24 * 3600.0
 """For how long the parts of a large result may be written."""
 VALID_S = 30 * 60.0
 """For how long beyond a lease's length its URLs are valid."""
-PART_BYTES = 64 << 20
-"""Bytes of a part at least."""
-PARTS_MOST = 10_000
 SLACK_BYTES = 64 << 20
 """What a container may add to its segments and to what it takes from the source."""
+
+
+class Unsettled(Exception):  # noqa: N818  no error: it is asked again later
+    """Whether a renting that nobody heard the end of has made anything cannot be known yet."""
 
 
 @dataclass(kw_only=True)
@@ -41,14 +47,24 @@ class Lease:
     """A machine we have, what is asked of it and what is seen of it."""
 
     row: LeaseRow
+    offer: Offer
     instance: str
     monitor: Monitor
     sheet: Sheet
+    max_runtime_s: float | None = None
+    """Longest life; None: for as long as it is renewed."""
+    disk_gb: int = 0
+    """What was asked for."""
+    traffic: Traffic = field(default_factory=Traffic)
+    """What was committed in the budget."""
     assigned: dict[str, tuple[Work, Piece]] = field(default_factory=dict)
     """Tasks on the sheet by id."""
     handled: set[str] = field(default_factory=set)
     """Tasks whose end was taken note of."""
-    renewed: float = field(default_factory=time.monotonic)
+    began: float = field(default_factory=clock.now)
+    renewed: float = field(default_factory=clock.now)
+    last_words: str = ""
+    """Why it is not renewed any more."""
     count: int = 0
     uploads: dict[str, tuple[str, Begun]] = field(default_factory=dict)
     """Multipart uploads that are open, by task, with their keys."""
@@ -58,51 +74,15 @@ class Lease:
         """The lease's id."""
         return self.row.id
 
+    @property
+    def age_s(self) -> float:
+        """Seconds since it was rented."""
+        return clock.now() - self.began
+
     def next_attempt(self) -> str:
         """Name one more try on this lease."""
         self.count += 1
         return keys.attempt(self.id, self.count)
-
-
-async def acquire(
-    market: Market, ledger: Ledger, home: Home, console: Console, *, batch: str, sheet: Sheet, timing: Timing
-) -> Lease:
-    """Rent the cheapest machine: the intent in the ledger, the sheet in the store, then the call that costs money.
-
-    Raises RentError when nothing is offered or nothing starts.
-    """
-    offers = await market.offers(OfferQuery())
-    if not offers:
-        raise RentError(f"the market {market.name} offers no machine")
-    offer = offers[0]
-    life_s = timing.lease_s + timing.grace_s
-    row = ledger.intend(
-        batch=batch, market=market.name, machine=offer.machine, usd_per_hour=offer.usd_per_hour, life_s=life_s
-    )
-    console.debug(f"Cheapest of {len(offers)} offers: {offer.description}, ${offer.usd_per_hour}/hr; label {row.label}")
-    sheet = addressed(replace(sheet, lease=row.id), home)
-    try:
-        await background.start(partial(home.state.write, keys.sheet(row.id), wire.dump(sheet)))
-    except StoreError:
-        ledger.ended(row.id, "gone")  # nothing was created
-        raise
-    launch = Launch(
-        label=row.label, lease=row.id, boot_url=sheet.next_sheet_url, life_s=life_s, hard_life_s=timing.hard_life_s
-    )
-    try:
-        instance = await market.create(offer, launch)
-    except RentError:
-        ledger.ended(row.id, "gone")
-        raise
-    try:
-        ledger.held(row.id, instance.id)
-    except StoreError as error:
-        await market.destroy(instance.id)
-        raise RentError(
-            f"instance {instance.id} could not be recorded, so it was given back: {error.message}", hint=error.hint
-        ) from error
-    console.ok(f"Created instance {instance.id} on {offer.description} (${offer.usd_per_hour}/hr)")
-    return Lease(row=row, instance=instance.id, monitor=Monitor(lease=row.id, timing=timing), sheet=sheet)
 
 
 async def write_sheet(home: Home, lease: Lease, sheet: Sheet) -> None:
@@ -111,9 +91,14 @@ async def write_sheet(home: Home, lease: Lease, sheet: Sheet) -> None:
     lease.sheet = sheet
 
 
+def stop(home: Home, lease: Lease) -> None:
+    """Tell the worker to leave; it hears that at its next look."""
+    home.state.write(keys.sheet(lease.id), wire.dump(replace(lease.sheet, stop=True, tasks=())))
+
+
 def due(lease: Lease) -> bool:
     """Say whether a lease is to be renewed: when half of it is left."""
-    return time.monotonic() - lease.renewed >= lease.sheet.length_s / 2
+    return clock.now() - lease.renewed >= lease.sheet.length_s / 2
 
 
 def task(home: Home, lease: Lease, work: Work, piece: Piece, threads: int) -> Task:
@@ -131,9 +116,9 @@ def task(home: Home, lease: Lease, work: Work, piece: Piece, threads: int) -> Ta
         kind=piece.kind,
         job=job.id,
         name=job.source.name,
-        source_url=find.readable(job.source, work.store, seconds=seconds),
+        source_url=_source_url(home, work, seconds),
         source_size=job.source.size,
-        source_etag=job.source.etag,
+        source_etag=f'"{work.sent.etag}"' if work.sent else job.source.etag,
         put=Put(url=home.state.put_url(key, seconds=seconds), key=key),
         options=job.options,
         plan=_ref(home, work.plan_pin, seconds) if planned else None,
@@ -156,7 +141,7 @@ def resigned(home: Home, old: Task, work: Work, sheet: Sheet) -> Task:
     seconds = valid_s(sheet)
     return replace(
         old,
-        source_url=find.readable(work.job.source, work.store, seconds=seconds),
+        source_url=_source_url(home, work, seconds),
         put=replace(old.put, url=home.state.put_url(old.put.key, seconds=seconds)),
         plan=_ref(home, work.plan_pin, seconds) if old.plan else None,
         survey=_ref(home, work.survey_pin, seconds) if old.survey else None,
@@ -192,54 +177,93 @@ def close_uploads(home: Home, lease: Lease, tasks: Iterable[str]) -> None:
             del lease.uploads[task]
 
 
-async def give_back(market: Market, ledger: Ledger, lease: LeaseRow, console: Console, reason: str) -> None:
-    """Destroy a lease's instance and see it gone, whatever else fails; raises BillingError when it may still run."""
+async def give_back(
+    market: Market, ledger: Ledger, lease: LeaseRow, console: Console, reason: str, *, quiet: bool = False
+) -> None:
+    """Destroy a lease's instance and see it gone, whatever else fails.
+
+    Raises BillingError when it may still run, Unsettled when nobody can know yet whether there is one.
+    """
     instance = lease.instance
-    console.line("CLEANUP", f"Destroying instance {instance or lease.id} ({reason})")
-    _note(console, lambda: ledger.ending(lease.id, reason))
+    if not quiet:
+        console.line("CLEANUP", f"Destroying instance {instance or lease.id} ({reason})")
+    ended_at = None
     try:
-        if instance is None:
-            instance = await _by_label(market, lease.label)
-        if instance is not None:
-            await market.destroy(instance)
+        found = [instance] if instance is not None else await _by_label(market, lease.label)
+        if not found:
+            if not is_settled(lease, await market.now(), market):
+                raise Unsettled(lease.id)
+            found = await _by_label(market, lease.label)  # one list alone may lag
+        note(console, lambda: ledger.ending(lease.id, reason))
+        for one in found:
+            if instance is None:
+                note(console, partial(ledger.held, lease.id, one))
+            ended_at = await market.destroy(one)
     except BillingError:
-        _note(console, lambda: ledger.ended(lease.id, "lost"))
+        note(console, lambda: ledger.ended(lease.id, "lost"))
         raise
-    _note(console, lambda: ledger.ended(lease.id, "gone"))
+    except MarketError as error:
+        note(console, lambda: ledger.ended(lease.id, "lost"))
+        raise BillingError(
+            f"lease {lease.id} may still have an instance labelled {lease.label}: {error.message}", hint=error.hint
+        ) from error
+    known = labels.parse(lease.label)
+    if ended_at is None and instance is not None and known is not None:
+        ended_at = min(
+            await market.now(), known.deadline
+        )  # it ended itself, or somebody ended it: by then at the latest
+    note(console, lambda: ledger.ended(lease.id, "gone", at=ended_at))
     console.ok("Instance destroyed")
 
 
-async def _by_label(market: Market, label: str) -> str | None:
-    """Find an instance whose id we never learnt: the controller died between the call and its answer."""
-    return next((found.id for found in await market.instances() if found.label == label), None)
+def is_settled(lease: LeaseRow, now: datetime, market: Market) -> bool:
+    """Say whether a renting without an answer must show in the list by now, if anything came of it."""
+    return market.place == "local" or now - lease.intended_at > timedelta(seconds=UNSETTLED_S)
 
 
-def _note(console: Console, write: Callable[[], None]) -> None:
-    """Write to the ledger, but never let a full disk keep a machine running."""
+async def _by_label(market: Market, label: str) -> list[str]:
+    """Find instances whose id we never learnt: the controller died between the call and its answer."""
+    wanted = labels.parse(label)
+    found = await market.instances()
+    return [one.id for one in found if one.label == label or (wanted and _same(labels.parse(one.label), wanted))]
+
+
+def _same(one: Label | None, other: Label) -> bool:
+    """A renewal changes the deadline in a label."""
+    return one is not None and (one.ledger, one.lease) == (other.ledger, other.lease)
+
+
+def note(console: Console, write: Callable[[], None]) -> None:
+    """Write to the ledger, but never let a full or broken disk keep a machine running."""
     try:
         write()
     except StoreError as error:
         console.warn(error.message)
 
 
-def addressed(sheet: Sheet, home: Home) -> Sheet:
+def addressed(sheet: Sheet, home: Home, supplies: Supplies) -> Sheet:
     """Fill in a lease's own addresses, valid from now on for its length and half an hour more."""
     lease, seconds = sheet.lease, valid_s(sheet)
     return replace(
         sheet,
+        models=supplies.networks(home, seconds),
+        install=supplies.install(home, seconds),
         status_url=home.state.put_url(keys.status(lease), seconds=seconds),
         log_urls=tuple(home.state.put_url(keys.log(lease, number), seconds=seconds) for number in range(LOG_PARTS)),
         next_sheet_url=home.state.get_url(keys.sheet(lease), seconds=seconds),
     )
 
 
+def _source_url(home: Home, work: Work, seconds: float) -> str:
+    """Give a URL that the worker can read the input by: of the copy that was sent, where it is not on this machine."""
+    if work.sent is not None:
+        return home.state.get_url(work.sent.key, seconds=seconds)
+    return find.readable(work.job.source, work.store, seconds=seconds)
+
+
 def _ref(home: Home, pin: Pin | None, seconds: float) -> Ref | None:
-    return None if pin is None else _ref_to(home, pin, seconds)
-
-
-def _ref_to(home: Home, pin: Pin, seconds: float) -> Ref:
-    return Ref(url=home.state.get_url(pin.key, seconds=seconds), sha256=pin.sha256, size=pin.size)
+    return None if pin is None else signed(home, pin, seconds)
 
 
 def _inputs(home: Home, work: Work, seconds: float) -> tuple[Ref, ...]:
-    return tuple(_ref_to(home, work.counted[number], seconds) for number in sorted(work.counted))
+    return tuple(signed(home, work.counted[number], seconds) for number in sorted(work.counted))

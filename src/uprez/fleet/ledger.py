@@ -12,15 +12,18 @@ import secrets
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
 
 from uprez.errors import StoreError, UsageError
+from uprez.fleet.labels import Label
+from uprez.market.base import Offer, Rates
 
+_RATES = ("gpu_usd_per_hour", "disk_usd_per_hour", "down_usd_per_gb", "up_usd_per_gb")
 LeaseState = Literal["intent", "held", "ending", "gone", "lost"]
 
 Clock = Callable[[], datetime]
@@ -43,10 +46,18 @@ class LeaseRow:
     machine: str
     instance: str | None
     usd_per_hour: Decimal
+    """By which it was chosen: with the traffic that was expected."""
     intended_at: datetime
     held_at: datetime | None
     ended_at: datetime | None
     reason: str | None
+    place: str = "local"
+    """Market and account: an instance means nothing anywhere else."""
+    rates: Rates = field(default_factory=Rates)
+    running_at: datetime | None = None
+    """First seen running."""
+    down_bytes: int = 0
+    up_bytes: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,10 +78,11 @@ class Ledger:
 
     def __init__(self, path: Path, *, clock: Clock = utc_now) -> None:
         self.path = path
-        self._clock = clock
+        self.clock = clock
+        """Stamps what is recorded: the market's own time, where machines are rented."""
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._db = sqlite3.connect(path, timeout=30, isolation_level=None, check_same_thread=False)
+            self._db = sqlite3.connect(path, timeout=10, isolation_level=None, check_same_thread=False)
             self._db.row_factory = sqlite3.Row
             with path.with_name(f"{path.name}.lock").open("w") as turn:
                 fcntl.flock(turn, fcntl.LOCK_EX)  # the time-out does not cover the change to WAL: "database is locked"
@@ -89,7 +101,9 @@ class Ledger:
         """Run one statement; raises StoreError, so that a full disk reads as what it is."""
         try:
             return self._db.execute(sql, values)
-        except sqlite3.OperationalError as error:
+        except (sqlite3.IntegrityError, sqlite3.ProgrammingError):
+            raise  # defects of ours
+        except sqlite3.Error as error:
             raise StoreError(
                 f"the ledger {self.path} cannot be used: {error}",
                 hint="is its disk full? UPREZ_STATE_DIR names another",
@@ -115,21 +129,49 @@ class Ledger:
         """Record how a run ended."""
         self._run("UPDATE batches SET ended_at = ?, exit_code = ? WHERE id = ?", (self._now(), exit_code, batch))
 
-    def intend(self, *, batch: str, market: str, machine: str, usd_per_hour: Decimal, life_s: float) -> LeaseRow:
-        """Record that an instance is about to be created; before the call that creates it."""
+    def intend(self, *, batch: str, market: str, place: str, offer: Offer, now: datetime, life_s: float) -> LeaseRow:
+        """Record that an instance is about to be created; before the call that creates it. `now`: the market's time."""
         lease = secrets.token_hex(4)
-        deadline = int(self._clock().timestamp() + life_s)
+        label = Label(ledger=self.id, lease=lease, deadline=now + timedelta(seconds=life_s))
         self._run(
-            "INSERT INTO leases (id, batch, market, state, label, machine, usd_per_hour, intended_at)"
-            " VALUES (?, ?, ?, 'intent', ?, ?, ?, ?)",
-            (lease, batch, market, f"uprez/{self.id}/{lease}/{deadline}", machine, str(usd_per_hour), self._now()),
+            "INSERT INTO leases (id, batch, market, place, state, label, machine, usd_per_hour, intended_at)"
+            " VALUES (?, ?, ?, ?, 'intent', ?, ?, ?, ?)",
+            (lease, batch, market, place, str(label), offer.machine, str(offer.usd_per_hour), self._now()),
         )
+        self.priced(lease, offer.rates)
         return self.lease(lease)
 
-    def held(self, lease: str, instance: str) -> None:
-        """Record the instance that a lease got."""
+    def priced(self, lease: str, rates: Rates) -> None:
+        """Record what a machine costs."""
+        values = (rates.gpu_usd_per_hour, rates.disk_usd_per_hour, rates.down_usd_per_gb, rates.up_usd_per_gb)
         self._run(
-            "UPDATE leases SET state = 'held', instance = ?, held_at = ? WHERE id = ? AND state = 'intent'",
+            "UPDATE leases SET gpu_usd_per_hour = ?, disk_usd_per_hour = ?, down_usd_per_gb = ?, up_usd_per_gb = ?"
+            " WHERE id = ?",
+            (*map(str, values), lease),
+        )
+
+    def relabelled(self, lease: str, label: str) -> None:
+        """Record the label that an instance is about to get; it is found by the lease in it, old or new."""
+        self._run("UPDATE leases SET label = ? WHERE id = ?", (label, lease))
+
+    def running(self, lease: str, *, at: datetime | None = None) -> None:
+        """Record that an instance was seen running, the first time; or that it may have run since then."""
+        when = self._now() if at is None else at.isoformat(timespec="milliseconds")
+        self._run("UPDATE leases SET running_at = coalesce(running_at, ?) WHERE id = ?", (when, lease))
+
+    def traffic(self, lease: str, down_bytes: int, up_bytes: int) -> None:
+        """Record what a worker says it has moved so far; it never becomes less."""
+        self._run(
+            "UPDATE leases SET down_bytes = max(down_bytes, ?), up_bytes = max(up_bytes, ?) WHERE id = ?",
+            (down_bytes, up_bytes, lease),
+        )
+
+    def held(self, lease: str, instance: str) -> None:
+        """Record the instance that a lease got, also when that is found out after its end began."""
+        self._run(
+            "UPDATE leases SET state = CASE state WHEN 'intent' THEN 'held' ELSE state END,"
+            " instance = coalesce(instance, ?), held_at = coalesce(held_at, ?)"
+            " WHERE id = ? AND state IN ('intent', 'ending', 'lost')",
             (instance, self._now(), lease),
         )
 
@@ -141,11 +183,14 @@ class Ledger:
             (reason, lease),
         )
 
-    def ended(self, lease: str, state: Literal["gone", "lost"]) -> None:
-        """Record that an instance was seen gone, or could not be."""
-        self._run(
-            "UPDATE leases SET state = ?, ended_at = ? WHERE id = ? AND state <> 'gone'", (state, self._now(), lease)
-        )
+    def ended(self, lease: str, state: Literal["gone", "lost"], *, at: datetime | None = None) -> None:
+        """Record that an instance was seen gone, at the time of its end if that is known, or could not be."""
+        when = self._now() if at is None else at.isoformat(timespec="milliseconds")
+        self._run("UPDATE leases SET state = ?, ended_at = ? WHERE id = ? AND state <> 'gone'", (state, when, lease))
+
+    def adopt(self, lease: str, batch: str) -> None:
+        """Count a lease that a dead run left to the run that gives it back: it reports and pays for it."""
+        self._run("UPDATE leases SET batch = ? WHERE id = ?", (batch, lease))
 
     def lease(self, lease: str) -> LeaseRow:
         """Give one lease."""
@@ -189,7 +234,7 @@ class Ledger:
         return str(self._run("SELECT value FROM meta WHERE key = 'ledger'").fetchone()[0])
 
     def _now(self) -> str:
-        return self._clock().isoformat(timespec="milliseconds")
+        return self.clock().isoformat(timespec="milliseconds")
 
 
 class UploadLog:
@@ -252,6 +297,11 @@ def _row(row: sqlite3.Row) -> LeaseRow:
         held_at=time(row["held_at"]),
         ended_at=time(row["ended_at"]),
         reason=row["reason"],
+        place=row["place"],
+        rates=Rates(**{name: Decimal(row[name]) for name in _RATES}),
+        running_at=time(row["running_at"]),
+        down_bytes=row["down_bytes"],
+        up_bytes=row["up_bytes"],
     )
 
 

@@ -8,146 +8,174 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import time
 from collections.abc import Callable, Sequence
 from copy import copy
 from dataclasses import dataclass, field, replace
 from functools import partial
 
-from uprez.config.settings import Settings, Timing
-from uprez.errors import BusyError, DeniedError, InputError, RentError, StoreError, UprezError
-from uprez.fleet import background, checking, checks, dispatch
+from uprez import background
+from uprez.config.settings import Settings
+from uprez.errors import (
+    BudgetError,
+    BusyError,
+    DeniedError,
+    InputError,
+    RateLimited,
+    RentError,
+    StoreError,
+    Unclear,
+    UprezError,
+)
+from uprez.fleet import checking, checks, clock, dispatch
 from uprez.fleet import lease as leases
 from uprez.fleet.checking import Counted, FaultError
 from uprez.fleet.checks import Surveyed
 from uprez.fleet.lease import Lease
-from uprez.fleet.ledger import Ledger
+from uprez.fleet.renting import Renter
+from uprez.fleet.watching import Watcher
 from uprez.fleet.work import ASSEMBLE, Piece, Work
 from uprez.job import Pin, Plan
-from uprez.market.base import Market
-from uprez.report.console import Console
-from uprez.sheet import Ref, Sheet, Task
+from uprez.market.vast.launch import NO_PYTHON
+from uprez.sheet import Sheet, Task
 from uprez.status import Done
 from uprez.store.open import Home
 
 DONE = "the work is done"
+LEFT = "lease ended or nothing to do"
+"""How a worker says that its time was over."""
+PYTHON_HINT = "choose another with --image, such as python:3.11-bookworm"
 LOST_IN_A_ROW = 3
 """Machines lost without anything new that counts before the batch gives up."""
-LAST_LOG_S = 20.0
-"""How long the last of the log may keep a machine from being given back."""
+LOST_IN_A_ROW_RENTED = 5
+"""Of rented ones, each of them another."""
+MOST_THREADS = 16
+"""Of one worker: more do not make an encoder faster."""
 STORE_PAUSES_S = (10.0, 60.0, 180.0)
 """Between tries to rent while the store cannot be written."""
 FAREWELL_S = 10.0
-"""How long a worker that was told to stop may take to say so; then it is destroyed all the same."""
+"""How long a worker that was told to stop may take to say so, at least; then it is destroyed all the same."""
 
 
 @dataclass(kw_only=True)
 class Loop:
     """Serves the open jobs of a batch."""
 
-    home: Home
-    market: Market
-    ledger: Ledger
-    console: Console
+    renter: Renter
     settings: Settings
-    batch: str
-    families: tuple[str, ...]
-    models: dict[str, Ref]
-    threads: int
+    threads: int | None
+    """Of a worker; None: as many cores as its machine has."""
     works: Sequence[Work]
     on_end: Callable[[Work], None]
     """Called once for each job when it is done or failed."""
+    watcher: Watcher | None = None
+    """Of the lease there is."""
     _checks: dict[str, tuple[Work, Piece, Done, asyncio.Future[Counted]]] = field(default_factory=dict)
     _ended: set[str] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        """Take what the renter has too."""
+        self.home, self.market, self.ledger = self.renter.home, self.renter.market, self.renter.ledger
+        self.console, self.timing = self.renter.console, self.renter.terms.timing
+
+    @property
+    def rented(self) -> bool:
+        """Say whether machines cost money."""
+        return self.renter.terms.budget_usd is not None
 
     async def run(self) -> None:
         """Work until every job is done or failed; raises RentError when machine after machine is lost."""
         lost = 0
         while self._open():
             before = self._progress()
-            reason = await self._one_lease()
-            await self._settle()
-            if not self._open():
-                self._tell_ends()
+            try:
+                machine, reason = await self._one_lease()
+            finally:
+                # Whatever ended the lease: what it published may count all the same.
+                await self._settle()
+                if not self._open():
+                    self._tell_ends()
             if self._open() and reason != DONE:
                 self.console.warn(f"Lease lost: {reason}")
+                if reason.endswith(NO_PYTHON):
+                    raise RentError(f"the image {self.renter.terms.image} cannot be used: {reason}", hint=PYTHON_HINT)
+                if self.rented and not self._is_over(reason):
+                    self.renter.banned.add(machine)
                 lost = 1 if self._progress() > before else lost + 1
-                if lost >= LOST_IN_A_ROW:
+                if lost >= (LOST_IN_A_ROW_RENTED if self.rented else LOST_IN_A_ROW):
                     raise RentError(f"{lost} machines in a row were lost without progress; the last: {reason}")
 
-    @property
-    def timing(self) -> Timing:
-        """The market's numbers."""
-        return self.settings.bucket_timing if self.home.remote else self.settings.local
+    @staticmethod
+    def _is_over(reason: str) -> bool:
+        """Say whether a lease merely came to its end, which says nothing of its machine."""
+        return reason.endswith(LEFT)
 
-    async def _one_lease(self) -> str:
+    async def _one_lease(self) -> tuple[str, str]:
         lease = await self._patiently_acquired()
         reason = "interrupted"
         try:
             reason = await self._serve(lease)
+        except UprezError as error:
+            reason = error.message
+            raise
         finally:
             await self._give_back(lease, reason)
-        return reason
+        return lease.row.machine, reason
 
     async def _patiently_acquired(self) -> Lease:
-        """Rent; a store that takes no sheet now may do so a little later, and until then nothing is rented."""
+        """Rent; a store or a market that does not answer now may do so a little later; till then nothing is rented."""
         for pause_s in STORE_PAUSES_S:
             try:
                 return await self._acquire()
-            except BusyError as error:
-                self.console.warn(f"Nothing is rented while the store is out of reach: {error.message}")
+            except (BusyError, Unclear, RateLimited) as error:
+                where = "store" if isinstance(error, BusyError) else "market"
+                self.console.warn(f"Nothing is rented while the {where} is out of reach: {error.message}")
                 await asyncio.sleep(pause_s)
         return await self._acquire()
 
     async def _acquire(self) -> Lease:
         """Rent; not to be interrupted between the call that costs money and its record."""
         self._announce_next()
-        timing = self.timing
-        sheet = Sheet(
-            lease="",
-            length_s=timing.lease_s,
-            grace_s=timing.grace_s,
-            watch_s=timing.watch_s,
-            status_s=timing.status_s,
-            families=self.families,
-            models=self.models,
-            status_url="",
-            log_urls=(),
-            next_sheet_url="",
-        )
-        renting = asyncio.ensure_future(
-            leases.acquire(
-                self.market, self.ledger, self.home, self.console, batch=self.batch, sheet=sheet, timing=timing
-            )
-        )
+        renting = asyncio.ensure_future(self.renter.acquire())
         try:
             return await asyncio.shield(renting)
         except asyncio.CancelledError:
-            with contextlib.suppress(RentError):  # then there is nothing to give back
+            self.renter.stopped = True  # no other offer is tried
+            with contextlib.suppress(RentError, BudgetError, StoreError):  # then there is nothing to give back
                 await self._give_back(await renting, "interrupted")
             raise
 
     async def _give_back(self, lease: Lease, reason: str) -> None:
         """Give the machine back; an interruption is heard when that is done."""
-        giving = asyncio.ensure_future(self._end_lease(lease, reason))
-        try:
-            await asyncio.shield(giving)
-        except asyncio.CancelledError:
-            await giving
-            raise
+        await background.whole(self._end_lease(lease, reason))
 
     async def _end_lease(self, lease: Lease, reason: str) -> None:
         """Show the last of the log, if it is to be had, and destroy; nothing about the log may prevent that."""
-        with contextlib.suppress(UprezError, OSError, TimeoutError):
-            self._show_log(lease, await asyncio.wait_for(self.market.logs(lease.instance), LAST_LOG_S))
-        await leases.give_back(
-            self.market, self.ledger, replace(lease.row, instance=lease.instance), self.console, reason
-        )
+        stopping = background.start(partial(leases.stop, self.home, lease))  # it hears that way too, should DELETE fail
+        try:
+            if self.watcher is not None and self.watcher.lease is lease:
+                await self.watcher.end()
+        finally:
+            row = replace(lease.row, instance=lease.instance)
+            await leases.give_back(self.market, self.ledger, row, self.console, reason)
+        self.watcher = None
+        with contextlib.suppress(TimeoutError, UprezError):
+            await asyncio.wait_for(stopping, FAREWELL_S)
         with contextlib.suppress(StoreError):  # the ledger has them: the next start closes what is left
             await background.start(partial(leases.close_uploads, self.home, lease, list(lease.uploads)))
 
     async def _serve(self, lease: Lease) -> str:
         """Pass after pass until the work is done or the lease is lost; gives the reason it ended."""
+        self.watcher = Watcher(
+            home=self.home,
+            market=self.market,
+            ledger=self.ledger,
+            console=self.console,
+            lease=lease,
+            timing=self.timing,
+            rented=self.rented,
+            logs=self.settings.state_dir / "logs" if self.rented else None,
+        )
+        self.renter.say_length(lease)
         await self._apply(lease)
         while True:
             await asyncio.sleep(self.timing.poll_s)
@@ -156,26 +184,17 @@ class Loop:
             if self._only_results_left():
                 return await self._farewell(lease)
             if lost:
-                return self._explain(lease, lost)
+                return await self._explain(lease, lost)
+            self.renter.check_money(lease)
             await self._apply(lease)
 
     async def _load(self, lease: Lease) -> str | None:
         """See what there is to see; gives why the lease is lost, if it is."""
-        monitor = lease.monitor
-        booting = monitor.status is None
-        await background.start(partial(monitor.look, self.home))
-        running = any(found.id == lease.instance and found.running for found in await self.market.instances())
-        if not running:
-            await background.start(
-                partial(monitor.look, self.home)
-            )  # it may have written its last status after the first look
-        if booting and monitor.status is not None:
-            self.console.ok(f"Instance running: lease {lease.id}")
-            self.console.line("MONITOR", f"Watching instance {lease.instance} (log, heartbeat, progress)")
-        if monitor.status is not None:
-            self._show_log(lease, await self.market.logs(lease.instance))
+        if self.watcher is None:
+            raise AssertionError("nobody watches")
+        lost = await self.watcher.look(makes_frames=lambda: _makes_frames(lease))
         self._show_progress(lease)
-        return monitor.verdict(running=running, makes_frames=_makes_frames(lease))
+        return lost
 
     def _act(self, lease: Lease) -> None:
         """Begin to check what was published, take note of what failed, and of the checks that ended."""
@@ -198,7 +217,7 @@ class Loop:
         # While something is checked, it may turn out that there is more to do: the worker waits for it.
         sheet = replace(lease.sheet, tasks=(*kept, *new), hold=bool(self._checks))
         renewal = sheet.renewal
-        if leases.due(lease):
+        if leases.due(lease) and await self.renter.may_renew(lease):
             sheet = self._renewed(lease, sheet)
         if sheet == lease.sheet:
             return
@@ -214,8 +233,13 @@ class Loop:
             await background.start(partial(_close_quietly, self.home, lease, [task.id for task in new]))
             return
         if sheet.renewal != renewal:
-            lease.renewed = time.monotonic()
+            lease.renewed = clock.now()
             self.console.debug(f"Lease {lease.id} renewed for {sheet.length_s:.0f} s")
+
+    def _lengthen(self) -> None:
+        """Let a lease last as long as its plans need, unless somebody said how long."""
+        if self.watcher is not None and self.settings.max_runtime_s is None:
+            self.renter.lengthen(self.watcher.lease, sum(_seconds_left(work) for work in self._open()))
 
     async def _new_tasks(self, lease: Lease) -> list[Task]:
         """Choose more work for a lease and write it down as tasks."""
@@ -224,7 +248,8 @@ class Loop:
         busy += [(work.job.id, piece) for work, piece, _, _ in self._checks.values()]
         new = []
         for work, piece in dispatch.choose(self.works, busy, room):
-            task = leases.task(self.home, lease, work, piece, self.threads)
+            threads = self.threads or lease.offer.cores or 2
+            task = leases.task(self.home, lease, work, piece, min(threads, MOST_THREADS))
             try:
                 task = await background.start(partial(leases.with_upload, self.home, lease, task, work))
             except DeniedError:
@@ -241,7 +266,7 @@ class Loop:
         """Lengthen a lease by its length; all its URLs are signed anew."""
         fresh = (leases.resigned(self.home, task, lease.assigned[task.id][0], sheet) for task in sheet.tasks)
         sheet = replace(sheet, renewal=sheet.renewal + 1, tasks=tuple(fresh))
-        return leases.addressed(sheet, self.home) if self.home.remote else sheet
+        return leases.addressed(sheet, self.home, self.renter.supplies) if self.home.remote else sheet
 
     def _drop_unwanted(self, lease: Lease) -> None:
         """Take back the tasks of jobs that failed, or whose plan was given up."""
@@ -310,6 +335,7 @@ class Loop:
             work.survey, work.survey_pin = found.survey, found.survey_pin
             work.plan, work.plan_pin = found.plan, found.plan_pin
             self._say_plan(work.job.source.name, found.plan)
+            self._lengthen()
         else:
             if piece != ASSEMBLE:
                 self.console.info(f"{work.job.source.name} was finished by another run")
@@ -336,12 +362,15 @@ class Loop:
         """Tell the worker to leave: it costs nothing more while the last results are checked and get their names."""
         with contextlib.suppress(StoreError):  # it leaves by itself, a little later
             await leases.write_sheet(self.home, lease, replace(lease.sheet, stop=True, tasks=()))
-        until = time.monotonic() + FAREWELL_S
-        while time.monotonic() < until:
+        # It looks at its sheet every `watch_s`: without its last words nobody would see that it ended well.
+        until = clock.now() + max(FAREWELL_S, self.timing.watch_s + self.timing.status_s)
+        while clock.now() < until:
             await asyncio.sleep(self.timing.watch_s / 4)
             lost = await self._load(lease)
             if lost:
                 break
+        if self.watcher is not None:
+            await self.watcher.end()
         # What is checked now may take long, and the machine costs: it is given back first then.
         if self._checks:
             await asyncio.wait([check for _, _, _, check in self._checks.values()], timeout=FAREWELL_S)
@@ -386,10 +415,6 @@ class Loop:
             number = 1 + sum(other.announced for other in self.works if other is not work)
             self.console.line("RUN", f"Processing file {number}/{len(self.works)}: {work.job.source.name}")
 
-    def _show_log(self, lease: Lease, snapshot: str) -> None:
-        for line in lease.monitor.new_lines(snapshot):
-            self.console.log(line.stamp, line.text)
-
     def _show_progress(self, lease: Lease) -> None:
         status = lease.monitor.status
         if status is None or status.task not in lease.assigned:
@@ -400,15 +425,15 @@ class Loop:
             done = work.frames_counted + status.frames
             self.console.progress(work.job.source.name, min(done, work.plan.count), work.plan.count, status.fps)
 
-    def _explain(self, lease: Lease, lost: str) -> str:
+    async def _explain(self, lease: Lease, lost: str) -> str:
         """Take note of the task that was being done, and show what the machine printed last."""
         status = lease.monitor.status
         if status and status.task in lease.assigned:
             work, piece = lease.assigned[status.task]
             dispatch.after_fault(work, piece, "lost", lost, None)
             self._note_end(work)
-        for line in lease.monitor.strays():
-            self.console.warn(f"instance {lease.instance}: {line}")
+        if self.watcher is not None:
+            await self.watcher.tell_why()
         return lost
 
 
@@ -416,6 +441,13 @@ def _close_quietly(home: Home, lease: Lease, tasks: list[str]) -> None:
     """Give up uploads that nobody will use; the ledger has those that cannot be given up now."""
     with contextlib.suppress(StoreError):
         leases.close_uploads(home, lease, tasks)
+
+
+def _seconds_left(work: Work) -> float:
+    """Give the seconds that a planned job still needs on the machine that its plan was made on."""
+    if work.plan is None:
+        return 0.0
+    return (work.plan.count - work.frames_counted) * work.plan.preflight.seconds_per_frame
 
 
 def _makes_frames(lease: Lease) -> bool:

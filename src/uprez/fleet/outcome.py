@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-from decimal import Decimal
+from datetime import datetime
 
+from uprez.fleet import budget
 from uprez.fleet.intake import Skipped
 from uprez.fleet.ledger import LeaseRow
 from uprez.fleet.work import Work
@@ -40,10 +40,10 @@ def skipped_result(skipped: Skipped) -> JobResult:
     )
 
 
-def lease_result(row: LeaseRow) -> LeaseResult:
-    """Sum up one lease; its cost is price times time held."""
-    ended, held = row.ended_at or datetime.now(UTC), row.held_at
-    held_s = (ended - held).total_seconds() if held else 0.0
+def lease_result(row: LeaseRow, now: datetime) -> LeaseResult:
+    """Sum up one lease; `now` by the clock that the ledger goes by."""
+    ended, held = row.ended_at or now, row.held_at
+    held_s = max(0.0, (ended - held).total_seconds()) if held else 0.0
     return LeaseResult(
         lease=row.id,
         market=row.market,
@@ -52,6 +52,9 @@ def lease_result(row: LeaseRow) -> LeaseResult:
         state=row.state,
         usd_per_hour=row.usd_per_hour,
         held_s=round(held_s, 3),
-        cost_usd=(row.usd_per_hour * Decimal(str(held_s)) / 3600).quantize(Decimal("0.0001")),
+        running_s=round(max(0.0, (ended - row.running_at).total_seconds()), 3) if row.running_at else 0.0,
+        down_bytes=row.down_bytes,
+        up_bytes=row.up_bytes,
+        cost_usd=budget.cost(row, now),
         reason=row.reason,
     )

@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple
 from uprez.job import Job, Pin, Plan, Survey, Video
 from uprez.report.results import Made, Output
 from uprez.store import keys
-from uprez.store.base import Store
+from uprez.store.base import Meta, Store
 
 WorkState = Literal["open", "done", "skipped", "failed"]
 
@@ -35,6 +35,8 @@ class Work:
     """The name of the result, relative to the output folder or to the top of the bucket."""
     store: Store | None = None
     """The bucket that the input is in, if it is in one."""
+    sent: Meta | None = None
+    """The copy of a local input in the state, where rented machines read it."""
     fixed: bool = False
     """The name was asked for: no other may be taken instead."""
     replace: bool = False

@@ -8,8 +8,11 @@ from __future__ import annotations
 import contextlib
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Any, TextIO
+
+from uprez.report.writer import Descriptor, Writer, may_block
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -18,8 +21,13 @@ if TYPE_CHECKING:
 class Console:
     """Where a run tells what it does."""
 
-    def __init__(self, *, as_json: bool = False, verbose: bool = False, stream: TextIO | None = None) -> None:
-        self._stream = stream or sys.stdout
+    def __init__(
+        self, *, as_json: bool = False, verbose: bool = False, stream: TextIO | None = None, beside: bool = False
+    ) -> None:
+        """`beside`: whoever writes must never wait for a reader, since it has machines to look after."""
+        target = stream or sys.stdout
+        self._writer = Writer() if beside and may_block(target) else None
+        self._stream: TextIO = Descriptor(target) if self._writer else target  # type: ignore[assignment]
         self._json = as_json
         self._verbose = verbose
         self._progress: Progress | None = None
@@ -80,25 +88,31 @@ class Console:
         terminal = RichConsole(file=self._stream, highlight=False, markup=False, emoji=False, soft_wrap=True)
         progress = Progress(*columns, TimeRemainingColumn(), console=terminal, transient=True, expand=True)
         try:
-            with contextlib.suppress(OSError):  # the terminal may be gone already, or go while the block runs
-                progress.start()
+            self._do(progress.start)
             self._progress = progress
             yield
         finally:
             self._progress = None
             self._bars.clear()
-            with contextlib.suppress(OSError, ValueError):
-                progress.stop()
+            self._do(progress.stop)
+            self.close()
 
     def progress(self, name: str, frames: int, total: int, fps: float) -> None:
         """Move one job's bar."""
-        if self._progress is None:
-            return
+        if self._progress is not None:
+            self._do(partial(self._move, self._progress, name, frames, total, fps))
+
+    def close(self) -> None:
+        """See that all is written that a reader takes within a few seconds."""
+        if self._writer is not None:
+            self._writer.drain()
+
+    def _move(self, progress: Progress, name: str, frames: int, total: int, fps: float) -> None:
         if name not in self._bars:
             label = name if len(name) <= 24 else name[:10] + "..." + name[-11:]
-            self._bars[name] = self._progress.add_task(printable(label), total=total, fps="")
+            self._bars[name] = progress.add_task(printable(label), total=total, fps="")
         rate = f"{fps:.2f} fps" if fps else ""
-        self._progress.update(self._bars[name], completed=frames, total=total, fps=rate)
+        progress.update(self._bars[name], completed=frames, total=total, fps=rate)
 
     def _write(self, text: str, event: dict[str, str]) -> None:
         self._print(json.dumps(event, ensure_ascii=True) if self._json else printable(text))
@@ -106,13 +120,28 @@ class Console:
     def _print(self, text: str) -> None:
         if self._closed:
             return
+        if self._writer is not None and (dropped := self._writer.dropped):
+            self._do(partial(self._put, f"[WARN] {dropped} lines were left out: nobody read them", None))
+        self._do(partial(self._put, text, self._progress))
+
+    def _put(self, text: str, progress: Progress | None) -> None:
+        if progress is not None:
+            progress.console.print(text, markup=False, highlight=False, soft_wrap=True)
+        else:
+            self._stream.write(text + "\n")
+            self._stream.flush()
+
+    def _do(self, act: Callable[[], None]) -> None:
+        """Do something to the stream: at once, or beside the work where that might block."""
+        if self._writer is None:
+            self._safely(act)
+        else:
+            self._writer.do(partial(self._safely, act))
+
+    def _safely(self, act: Callable[[], None]) -> None:
         try:
-            if self._progress is not None:
-                self._progress.console.print(text, markup=False, highlight=False, soft_wrap=True)
-            else:
-                self._stream.write(text + "\n")
-                self._stream.flush()
-        except (ValueError, OSError):
+            act()
+        except (ValueError, OSError):  # nobody is there any more
             self._closed = True
 
 

@@ -103,8 +103,14 @@ class LeaseResult:
     instance: str | None
     state: str
     usd_per_hour: Decimal
+    """By which it was chosen: GPU, disk and the traffic that was expected."""
     held_s: float
+    running_s: float = 0.0
+    down_bytes: int = 0
+    """As the worker counts what came, its packages too."""
+    up_bytes: int = 0
     cost_usd: Decimal
+    """GPU while it ran, disk from its creation on, and traffic, at the machine's own rates."""
     reason: str | None
 
 

@@ -5,6 +5,9 @@ leases/<lease>/sheet.json                   written by the controller only
 leases/<lease>/status.json                  written by that worker only
 leases/<lease>/log-<n>.txt                  likewise
 leases/<lease>/upload-<n>.json              how that attempt's result is written in parts; by the controller only
+networks/<sha256>                           a converted network, for rented machines
+wheels/<sha256>                             a version of uprez, likewise
+jobs/<job>/source                           an input of the controller's machine, likewise
 jobs/<job>/index/<attempt>                  published by a worker
 jobs/<job>/index.json                       the pin of the one that counts
 jobs/<job>/plan-<plan>.json                 written by the controller only; <plan>: <n>-<8 hex digits of its SHA-256>
@@ -40,6 +43,9 @@ _SHAPES: dict[str, re.Pattern[str]] = {
     "status": re.compile(rf"leases/{_LEASE}/status\.json"),
     "log": re.compile(rf"leases/{_LEASE}/log-{_NUMBER}\.txt"),
     "upload": re.compile(rf"leases/{_LEASE}/upload-{_NUMBER}\.json"),
+    "network": re.compile(r"networks/(?P<sha256>[0-9a-f]{64})"),
+    "wheel": re.compile(r"wheels/(?P<sha256>[0-9a-f]{64})"),
+    "source": re.compile(rf"jobs/{_JOB}/source"),
     "index": re.compile(rf"jobs/{_JOB}/index/{_ATTEMPT}"),
     "index_pin": re.compile(rf"jobs/{_JOB}/index\.json"),
     "plan": re.compile(rf"jobs/{_JOB}/plan-{_PLAN_ID}\.json"),
@@ -62,6 +68,7 @@ class Key:
     job: str = ""
     batch: str = ""
     probe: str = ""
+    sha256: str = ""
     plan_id: str = ""
     number: int = -1
     attempt: str = ""
@@ -79,6 +86,7 @@ def parse(key: str) -> Key | None:
                 job=names.get("job", ""),
                 batch=names.get("batch", ""),
                 probe=names.get("probe", ""),
+                sha256=names.get("sha256", ""),
                 plan_id=names.get("plan_id", ""),
                 number=int(names.get("number", -1)),
                 attempt=names.get("attempt", ""),
@@ -104,6 +112,21 @@ def log(lease: str, number: int) -> str:
 def upload(lease: str, number: int) -> str:
     """Key of the side object that describes the multipart upload of try `number` made on a lease."""
     return f"leases/{lease}/upload-{number}.json"
+
+
+def network(sha256: str) -> str:
+    """Key of a converted network."""
+    return f"networks/{sha256}"
+
+
+def wheel(sha256: str) -> str:
+    """Key of a version of uprez that rented machines install."""
+    return f"wheels/{sha256}"
+
+
+def source(job: str) -> str:
+    """Key of the copy of an input that only the controller's machine has."""
+    return f"jobs/{job}/source"
 
 
 def lease_prefix(lease: str) -> str:

@@ -1,10 +1,13 @@
-"""Run something that blocks beside the event loop, in a thread that cannot hold up the end of the process."""
+"""Run something that blocks beside the event loop, in a thread that cannot hold up the end of the process.
+
+And the other way round: wait for something that must not be left half done.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -30,3 +33,13 @@ def start(function: Callable[[], T]) -> asyncio.Future[T]:
 
     threading.Thread(target=run, daemon=True).start()
     return future
+
+
+async def whole(work: Awaitable[T]) -> T:
+    """Wait for something to its end; an interruption meanwhile is heard after that."""
+    task = asyncio.ensure_future(work)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await task
+        raise

@@ -9,12 +9,12 @@ import threading
 
 import pytest
 
+from uprez import background
 from uprez.errors import VerifyError
-from uprez.fleet import background
 
 BLOCKED = """
 import asyncio, threading
-from uprez.fleet import background
+from uprez import background
 async def main():
     background.start(threading.Event().wait)
     print("left", flush=True)
@@ -77,3 +77,25 @@ def test_blocked_thread_does_not_hold_the_end() -> None:
     """A program ends although a check still runs."""
     done = subprocess.run([sys.executable, "-c", BLOCKED], capture_output=True, text=True, timeout=20, check=True)
     assert (done.stdout, done.stderr) == ("left\n", "")
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_what_must_be_whole_is_done_before_an_interruption_is_heard(fails: bool) -> None:
+    """The interruption comes when the work has ended; where that failed, its error comes instead."""
+    said: list[str] = []
+
+    async def work() -> None:
+        await asyncio.sleep(0.01)
+        said.append("done")
+        if fails:
+            raise VerifyError("it may still run")
+
+    async def main() -> BaseException | None:
+        task = asyncio.ensure_future(background.whole(work()))
+        await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.wait([task])
+        return None if task.cancelled() else task.exception()
+
+    assert isinstance(asyncio.run(main()), VerifyError if fails else type(None))
+    assert said == ["done"]

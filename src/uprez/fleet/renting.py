@@ -1,0 +1,321 @@
+"""Search -> commit -> intent -> sheet -> create: how a lease begins. Whatever fails, nothing is left rented."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from decimal import Decimal
+from functools import partial
+
+from uprez import background, wire
+from uprez.config.settings import Timing
+from uprez.errors import (
+    BillingError,
+    BudgetError,
+    KeyRefused,
+    MarketError,
+    NoSuchAsk,
+    RateLimited,
+    RentError,
+    StoreError,
+)
+from uprez.fleet import budget, labels
+from uprez.fleet import lease as leases
+from uprez.fleet.budget import Traffic
+from uprez.fleet.lease import Lease
+from uprez.fleet.ledger import LeaseRow, Ledger
+from uprez.fleet.monitor import Monitor
+from uprez.fleet.supplies import Supplies
+from uprez.market.base import Instance, Launch, Market, Offer, OfferQuery
+from uprez.report.console import Console
+from uprez.sheet import Sheet
+from uprez.store import keys
+from uprez.store.open import Home
+
+NO_OFFER = "raise --max-price, or ask for less; uprez offers shows what there is under the same flags"
+BOOT_LATER_S = 15 * 60.0
+"""For how long beyond the time-out of a boot its address opens the sheet."""
+PLAN_ROOM = 1.5
+"""By which a lease may last longer than its plans say."""
+RELABEL_S = 60.0
+TRIES = 8
+"""Offers that are tried one after the other: others are faster now and then."""
+MAX_RUNTIME_S = 2 * 3600.0
+"""Longest life of a rented lease where nobody says how long, as in the system that uprez supersedes."""
+LAST_S = 60.0
+"""What giving a machine back may take."""
+BROKE = frozenset({"insufficient_credit", "missing_billing", "spend_rate_limit"})
+"""What a market says when it is the account that cannot rent, and no other offer would do."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Terms:
+    """What may be rented, for how long and for how much."""
+
+    timing: Timing
+    query: OfferQuery = field(default_factory=OfferQuery)
+    image: str = ""
+    budget_usd: Decimal | None = None
+    """Of the batch; None: nothing costs anything here."""
+    max_runtime_s: float | None = None
+    """Of one lease, where somebody said it."""
+    traffic: Traffic = field(default_factory=Traffic)
+    """What one lease may come to move."""
+    packages_bytes: int = 0
+    """Of that, what comes before there is a worker that could tell of it."""
+
+    @property
+    def first_s(self) -> float:
+        """Seconds that a lease lasts at most when nobody renews it, its boot counted in."""
+        boot_s = self.timing.boot_s if self.budget_usd is not None else 0.0
+        return boot_s + self.timing.lease_s + self.timing.grace_s
+
+
+@dataclass(kw_only=True)
+class Renter:
+    """Rents for one batch."""
+
+    market: Market
+    ledger: Ledger
+    home: Home
+    console: Console
+    batch: str
+    sheet: Sheet
+    """What every lease's sheet begins as."""
+    supplies: Supplies
+    terms: Terms
+    poor: bool = False
+    """The account has less than the budget leaves."""
+    stopped: bool = False
+    """Nothing more is to be rented."""
+    banned: set[str] = field(default_factory=set)
+    """Machines that were found bad in this batch."""
+
+    async def acquire(self) -> Lease:
+        """Rent the best machine that the terms allow.
+
+        Raises BudgetError when none is within the budget, RentError when nothing is offered or nothing starts,
+        StoreError when the sheet cannot be written, BillingError when something may have been left.
+        """
+        query = replace(self.terms.query, machines=tuple(sorted(self.banned)))
+        found = await self.market.offers(query)
+        if not found:
+            raise RentError(
+                f"the market {self.market.name} offers no machine within the limits",
+                hint=None if self.terms.budget_usd is None else NO_OFFER,
+            )
+        left = await self._left()
+        refused: RentError | BudgetError | None = None
+        for offer in found[:TRIES]:
+            if self.stopped:
+                raise RentError("interrupted before anything was rented")
+            try:
+                self._afford(offer, left)
+                return await self._patiently(offer, left)
+            except BudgetError as error:
+                refused = refused or error  # the first is the best, mostly the cheapest
+                self.console.debug(f"Offer {offer.id}: {error.message}")
+            except (KeyRefused, BillingError):
+                raise
+            except MarketError as error:
+                refused = self._passed_over(offer, error)
+        if isinstance(refused, BudgetError):
+            raise refused
+        raise RentError(f"none of {len(found[:TRIES])} offers could be rented", hint="a little later others are there")
+
+    def _passed_over(self, offer: Offer, error: MarketError) -> MarketError:
+        """Say why an offer was not rented; raises where no other would be either."""
+        if isinstance(error, NoSuchAsk):
+            self.console.info(f"Offer {offer.id}: {error.message}; trying the next")
+            return error
+        if error.code in BROKE:
+            raise BudgetError(error.message, hint="add credit to the account") from error
+        if error.code == "invalid_args":
+            raise error  # it is our order that the market does not take
+        self.console.warn(f"Offer {offer.id} was not rented: {error.message}; trying the next")
+        return error
+
+    async def _patiently(self, offer: Offer, left: Decimal | None) -> Lease:
+        """Rent; a call that came too soon is made once more, after the pause that the market asked for."""
+        try:
+            return await self._rent(offer, left)
+        except RateLimited:
+            return await self._rent(offer, left)
+
+    async def may_renew(self, lease: Lease) -> bool:
+        """Say whether a lease may last longer: time and money must be there, and its label must say so first."""
+        if why := self.cannot_renew(lease):
+            if lease.last_words != why:
+                lease.last_words = why
+                self.console.info(f"Lease {lease.id} is not renewed: {why}")
+            return False
+        return self.terms.budget_usd is None or await self._relabelled(lease)
+
+    async def _relabelled(self, lease: Lease) -> bool:
+        """Move the deadline in the label; whoever reaps by it must not take a machine that works."""
+        old = labels.parse(lease.row.label)
+        if old is None:
+            raise AssertionError("a lease without a label")
+        seconds = self.terms.timing.lease_s + self.terms.timing.grace_s
+        label = str(replace(old, deadline=await self.market.now() + timedelta(seconds=seconds)))
+        try:
+            self.ledger.relabelled(lease.id, label)
+            await asyncio.wait_for(self.market.relabel(lease.instance, label), RELABEL_S)
+        except (MarketError, StoreError, TimeoutError) as error:
+            said = str(error) or f"no answer within {RELABEL_S:.0f} s"
+            if lease.last_words != said:
+                lease.last_words = said
+                self.console.warn(f"Lease {lease.id} is renewed a little later: {said}")
+            return False
+        lease.row = replace(lease.row, label=label)
+        return True
+
+    def lengthen(self, lease: Lease, seconds: float) -> None:
+        """Let a lease last as long as its plans need, with some room."""
+        if lease.max_runtime_s is not None and PLAN_ROOM * seconds > lease.max_runtime_s:
+            lease.max_runtime_s = PLAN_ROOM * seconds
+            self.say_length(lease)
+
+    def say_length(self, lease: Lease) -> None:
+        """Say how long a lease lasts at most."""
+        if lease.max_runtime_s is not None:
+            length = timedelta(seconds=round(lease.max_runtime_s))
+            self.console.info(f"This lease lasts {length} at most (max_runtime)")
+
+    def cannot_renew(self, lease: Lease) -> str | None:
+        """Say why a lease may not last another length, None when it may."""
+        terms = self.terms
+        if lease.max_runtime_s is not None and lease.age_s + lease.sheet.length_s > lease.max_runtime_s:
+            return f"it would last longer than max_runtime ({lease.max_runtime_s:.0f} s)"
+        if terms.budget_usd is None:
+            return None
+        rates = self.ledger.lease(lease.id).rates
+        more = budget.commitment(rates, terms.timing.lease_s + terms.timing.grace_s, terms.traffic)
+        if self.spent() + more > terms.budget_usd:
+            return f"${more:.3f} more would go beyond the budget of ${terms.budget_usd:f}"
+        return None
+
+    def check_money(self, lease: Lease) -> None:
+        """Raise BudgetError when what is left does not pay for more than giving the machine back."""
+        terms = self.terms
+        if terms.budget_usd is None:
+            return
+        rates = self.ledger.lease(lease.id).rates
+        if self.spent() + budget.commitment(rates, LAST_S, Traffic()) > terms.budget_usd:
+            raise BudgetError(
+                f"the budget of ${terms.budget_usd:f} is used up, and work is left",
+                hint="raise --budget; the same command goes on from here",
+            )
+
+    def spent(self) -> Decimal:
+        """Give what the batch has cost so far; a machine that has not told what it fetched may have fetched it all."""
+        rows = self.ledger.leases(self.batch)
+        untold = (row.rates.down_usd_per_gb for row in rows if row.running_at and not row.down_bytes)
+        packages = sum(untold, Decimal(0)) * self.terms.packages_bytes / budget.BYTES_PER_GB
+        return budget.spent(rows, self.ledger.clock()) + packages
+
+    async def _left(self) -> Decimal | None:
+        """Give what may still be spent: of the budget and of the account; None where nothing costs anything."""
+        if self.terms.budget_usd is None:
+            return None
+        left = self.terms.budget_usd - self.spent()
+        funds = await self.market.funds()
+        self.poor = funds is not None and funds < left
+        return left if funds is None else min(left, funds)
+
+    def _afford(self, offer: Offer, left: Decimal | None) -> None:
+        """Raise BudgetError unless all that a lease may cost is there, before anything is rented."""
+        if left is None:
+            return
+        needed = budget.commitment(offer.rates, self.terms.first_s, self.terms.traffic)
+        if needed > left:
+            whose = "of the account's credit" if self.poor else f"of the budget of ${self.terms.budget_usd:f}"
+            there = f"${max(left, Decimal(0)):.3f} {whose}"
+            raise BudgetError(
+                f"a lease of {offer.description} may cost ${needed:.3f}, and {there} are left",
+                hint=("add credit" if self.poor else "raise --budget") + "; the same command goes on from here",
+            )
+
+    def hard_life_s(self, offer: Offer, left: Decimal | None) -> float:
+        """Give the longest life of a machine, whoever renews it: bounded by time and by what is left to spend."""
+        most = self.terms.timing.hard_life_s
+        if left is None:
+            return most
+        paid = budget.life_s(offer.rates, left, self.terms.traffic)
+        return max(self.terms.first_s, min(most, paid))
+
+    async def _rent(self, offer: Offer, left: Decimal | None) -> Lease:
+        """Write the intent into the ledger and the sheet into the store, then make the call that costs money."""
+        market, ledger, terms = self.market, self.ledger, self.terms
+        row = ledger.intend(
+            batch=self.batch,
+            market=market.name,
+            place=market.place,
+            offer=offer,
+            now=await market.now(),
+            life_s=terms.first_s,
+        )
+        self.console.debug(f"Renting {offer.description}, ${offer.usd_per_hour:.4f}/hr; label {row.label}")
+        length_s = min(terms.timing.lease_s, terms.max_runtime_s or terms.timing.lease_s)
+        timing = terms.timing
+        sheet = replace(
+            self.sheet,
+            lease=row.id,
+            length_s=length_s,
+            grace_s=timing.grace_s,
+            watch_s=timing.watch_s,
+            status_s=timing.status_s,
+        )
+        sheet = leases.addressed(sheet, self.home, self.supplies)
+        try:
+            await background.start(partial(self.home.state.write, keys.sheet(row.id), wire.dump(sheet)))
+        except StoreError:
+            ledger.ended(row.id, "gone")  # nothing was created
+            raise
+        launch = Launch(
+            label=row.label,
+            lease=row.id,
+            boot_url=self._boot_url(sheet),
+            life_s=terms.first_s,
+            hard_life_s=self.hard_life_s(offer, left),
+            image=terms.image,
+            disk_gb=terms.query.disk_gb or 0,
+        )
+        instance = await self._create(row, offer, launch)
+        price = f"{offer.usd_per_hour:.3f}" if offer.usd_per_hour else "0"
+        self.console.ok(f"Created instance {instance.id} on {offer.description} (${price}/hr)")
+        return Lease(
+            row=replace(row, instance=instance.id),
+            offer=offer,
+            instance=instance.id,
+            monitor=Monitor(lease=row.id, timing=terms.timing),
+            sheet=sheet,
+            max_runtime_s=terms.max_runtime_s,
+            disk_gb=launch.disk_gb,
+            traffic=terms.traffic,
+        )
+
+    def _boot_url(self, sheet: Sheet) -> str:
+        """Give the address that a machine is told: on a rented one it opens the sheet for the boot alone."""
+        if self.terms.budget_usd is None:
+            return sheet.next_sheet_url
+        return self.home.state.get_url(keys.sheet(sheet.lease), seconds=self.terms.timing.boot_s + BOOT_LATER_S)
+
+    async def _create(self, row: LeaseRow, offer: Offer, launch: Launch) -> Instance:
+        try:
+            instance = await self.market.create(offer, launch)
+        except BillingError:
+            leases.note(self.console, partial(self.ledger.ended, row.id, "lost"))
+            raise
+        except RentError:
+            leases.note(self.console, partial(self.ledger.ended, row.id, "gone"))
+            raise
+        try:
+            self.ledger.held(row.id, instance.id)
+        except StoreError as error:
+            await self.market.destroy(instance.id)
+            raise RentError(
+                f"instance {instance.id} could not be recorded, so it was given back: {error.message}", hint=error.hint
+            ) from error
+        return instance

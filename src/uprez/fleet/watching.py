@@ -1,0 +1,212 @@
+"""Watching one lease: what the market says of its machine, the worker of its work, and both of what they cost."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+from uprez import background
+from uprez.config.settings import Timing
+from uprez.errors import KeyRefused, MarketError, StoreError
+from uprez.fleet import admission, clock
+from uprez.fleet.budget import Traffic
+from uprez.fleet.lease import Lease
+from uprez.fleet.ledger import Ledger
+from uprez.market.base import Instance, Market
+from uprez.report.console import Console
+from uprez.store.open import Home
+
+LAST_LOG_S = 20.0
+"""How long the last of the log may keep a machine from being given back."""
+SAY_S = 10.0
+"""Between two lines about a machine that boots."""
+LOG_LATER = 2.5
+"""Once there is a log, it is asked for so many times more seldom."""
+LIST_S = 60.0
+"""How long a list may keep a pass waiting; the worker's heart is looked at meanwhile."""
+DISK_LOOKS = 3
+DISK_SHARE = 0.95
+"""Of the disk that was asked for must have been granted: some hosts give less without a word."""
+
+
+@dataclass(kw_only=True)
+class Watcher:
+    """Watches a lease from its beginning to its end."""
+
+    home: Home
+    market: Market
+    ledger: Ledger
+    console: Console
+    lease: Lease
+    timing: Timing
+    rented: bool
+    """It costs money, and what the market says of it may be wrong for a while."""
+    logs: Path | None = None
+    """A folder where its log is kept."""
+    instance: Instance | None = None
+    admitted: bool = False
+    _known: bool = False
+    _said: str = ""
+    _said_at: float = float("-inf")
+    _blind: bool = False
+    _fetching: asyncio.Task[str] | None = None
+    _fetch_at: float = 0.0
+    _lines: int = 0
+    _running: bool = False
+    _ended: bool = False
+    _small: int = 0
+
+    async def look(self, *, makes_frames: Callable[[], bool]) -> str | None:
+        """See what there is to see; gives why the lease is lost, if it is. Raises KeyRefused, StoreError."""
+        monitor = self.lease.monitor
+        await background.start(partial(monitor.look, self.home))
+        await self._look_at_market()
+        if not self._up:
+            # It may have written its last status after the first look.
+            await background.start(partial(monitor.look, self.home))
+        self._tell_state()
+        self._follow_log()
+        self._account()
+        if unfit := self._unfit():
+            return unfit
+        found = self.instance
+        if found is None and self.rented and not self._known:  # no list yet: the worker is judged by what it says
+            found = Instance(id=self.lease.instance, label="", state="booting")
+        sure = found.sure if found else not self.rented
+        return monitor.verdict(found, sure=sure, makes_frames=makes_frames())
+
+    async def end(self) -> None:
+        """Show and keep the last of the log, if it is to be had within `LAST_LOG_S`; raises nothing of the kind.
+
+        Once: a worker that has left prints nothing more.
+        """
+        if self._ended:
+            return
+        if self._fetching is not None:
+            self._fetching.cancel()
+        with contextlib.suppress(MarketError, StoreError, OSError, TimeoutError):
+            self._show(await asyncio.wait_for(self.market.logs(self.lease.instance), LAST_LOG_S))
+            self._ended = self.lease.monitor.has_left
+
+    async def tell_why(self) -> None:
+        """Show what the machine printed beside its log, and what its host says where it never came to print."""
+        for line in self.lease.monitor.strays():
+            self.console.warn(f"instance {self.lease.instance}: {line}")
+        if self.rented and self.lease.monitor.status is None:
+            with contextlib.suppress(MarketError, TimeoutError):
+                said = await asyncio.wait_for(self.market.why(self.lease.instance), LAST_LOG_S)
+                for line in said.splitlines()[-5:]:
+                    self.console.warn(f"its host: {line}")
+
+    @property
+    def _up(self) -> bool:
+        return self.instance is not None and self.instance.state in ("running", "booting")
+
+    async def _look_at_market(self) -> None:
+        """Find the instance in the list; a list that cannot be had changes nothing of what is known."""
+        try:
+            listed = await asyncio.wait_for(self.market.instances(), LIST_S)
+        except KeyRefused:
+            raise
+        except (MarketError, TimeoutError) as error:
+            if not self._blind:
+                what = error.message if isinstance(error, MarketError) else f"no list within {LIST_S:.0f} s"
+                self.console.warn(f"The market does not answer, the worker is watched all the same: {what}")
+            self._blind = True
+            return
+        self._blind, self._known = False, True
+        self.instance = next((found for found in listed if found.id == self.lease.instance), None)
+        if self.instance is None or not self.rented:
+            return
+        rates = self.instance.rates
+        if rates and rates != self.lease.row.rates:
+            self.lease.row = replace(self.lease.row, rates=rates)
+            self._note(partial(self.ledger.priced, self.lease.id, rates))
+
+    def _tell_state(self) -> None:
+        """Say how the boot goes on, and once that it is done."""
+        monitor, found = self.lease.monitor, self.instance
+        begun = monitor.status is not None or (self.rented and found is not None and found.running)
+        if begun and not self._running:
+            self._running = True
+            self.console.ok(f"Instance running: lease {self.lease.id}")
+            self.console.line("MONITOR", f"Watching instance {self.lease.instance} (log, heartbeat, progress)")
+        if self._running or found is None or not self.rented or clock.now() - self._said_at < SAY_S:
+            return
+        text = f"Instance {found.id}: {found.state}" + (f", {found.detail}" if found.detail else "")
+        if text != self._said:
+            self._said, self._said_at = text, clock.now()
+            self.console.info(text)
+
+    def _follow_log(self) -> None:
+        """Ask for the log beside everything else, since a snapshot takes its time to come."""
+        if self._fetching is not None and self._fetching.done():
+            task, self._fetching = self._fetching, None
+            later = LOG_LATER if self._lines else 1.0
+            self._fetch_at = clock.now() + self.timing.log_s * later
+            try:
+                self._show(task.result())
+            except (MarketError, OSError) as error:  # the next one shows it
+                self.console.debug(f"No log yet: {error}")
+        if self._fetching is None and self._running and clock.now() >= self._fetch_at:
+            self._fetching = asyncio.ensure_future(self.market.logs(self.lease.instance))
+
+    def _show(self, snapshot: str) -> None:
+        fresh = self.lease.monitor.new_lines(snapshot)
+        self._lines += len(fresh)
+        for line in fresh:
+            self.console.log(line.stamp, line.text)
+        if self.logs is not None and fresh:
+            with contextlib.suppress(OSError):  # a full disk must not stop anything
+                self.logs.mkdir(parents=True, exist_ok=True)
+                with (self.logs / f"{self.lease.id}.log").open("a", encoding="utf-8") as file:
+                    file.writelines(f"{line.stamp} {line.text}\n" for line in fresh)
+
+    def _account(self) -> None:
+        """Write down what the worker says it has moved."""
+        status = self.lease.monitor.status
+        if not self.rented:
+            return
+        if status is not None or (self.instance is not None and self.instance.running):
+            self._note(lambda: self.ledger.running(self.lease.id))  # a worker runs, whatever the list says yet
+        told, most = self._told(), self.lease.traffic.at_most()
+        down, up = min(told.down_bytes, most.down_bytes), min(told.up_bytes, most.up_bytes)
+        self._note(lambda: self.ledger.traffic(self.lease.id, down, up))
+
+    def _told(self) -> Traffic:
+        """Give what the worker says it has moved; the host earns by it, so it is a claim."""
+        status = self.lease.monitor.status
+        if status is None:
+            return Traffic()
+        before = status.machine.down_bytes if status.machine else 0
+        return Traffic(down_bytes=before + status.down_bytes, up_bytes=status.up_bytes)
+
+    def _unfit(self) -> str | None:
+        """Say what is wrong with the machine itself: what was granted, and what the worker found there."""
+        if not self.rented:
+            return None
+        asked = self.lease.disk_gb
+        granted = self.instance.disk_gb if self.instance and self.instance.running else None
+        small = bool(granted) and float(granted or 0) < asked * DISK_SHARE
+        self._small = self._small + 1 if small else 0
+        if self._small >= DISK_LOOKS:
+            return f"{granted:f} of {asked} GB of disk were granted"
+        if self._told().exceeds(self.lease.traffic.at_most()):
+            return "it says that it has moved far more than all its work and packages are"
+        status = self.lease.monitor.status
+        if self.admitted or status is None or status.machine is None:
+            return None
+        self.admitted = True
+        for warning in admission.warnings(status.machine):
+            self.console.warn(warning)
+        self.console.info(f"Machine: {admission.described(status.machine)}")
+        return admission.refusal(status.machine, self.lease.offer)
+
+    def _note(self, write: Callable[[], None]) -> None:
+        """A full disk here must not end a lease there."""
+        with contextlib.suppress(StoreError):
+            write()

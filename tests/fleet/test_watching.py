@@ -1,0 +1,287 @@
+"""What is seen of a rented machine, and what is made of it."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from decimal import Decimal
+from io import StringIO
+from pathlib import Path
+
+import pytest
+
+from paper import OFFER, PaperMarket, intended
+from uprez import wire
+from uprez.config.settings import Timing
+from uprez.errors import KeyRefused, MarketError, Unclear
+from uprez.fleet import clock, watching
+from uprez.fleet.budget import SMALL_CHANGE
+from uprez.fleet.lease import Lease
+from uprez.fleet.ledger import Ledger
+from uprez.fleet.monitor import Monitor
+from uprez.fleet.watching import Watcher
+from uprez.machine import Machine
+from uprez.market.base import Instance, InstanceState, Rates
+from uprez.report.console import Console
+from uprez.sheet import Sheet
+from uprez.status import Status
+from uprez.store import keys
+from uprez.store.open import Home
+
+SHEET = Sheet(lease="", length_s=30, grace_s=10, families=(), status_url="", log_urls=(), next_sheet_url="")
+MACHINE = Machine(gpu="NVIDIA GeForce RTX 4090", vram_mb=24564, vram_free_mb=24200, disk_free_gb=30.0, down_bytes=70)
+
+
+class Shown(PaperMarket):
+    """A market that shows one instance as the test says."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.shown: Instance | None = Instance(id="7", label="", state="running", disk_gb=Decimal(16))
+        self.error: MarketError | None = None
+        self.printed = ""
+
+    async def instances(self) -> list[Instance]:
+        """Give it, or fail."""
+        if self.error:
+            raise self.error
+        return [self.shown] if self.shown else []
+
+    async def logs(self, instance: str) -> str:
+        """Give what was printed."""
+        assert instance == "7"
+        return self.printed
+
+    async def why(self, instance: str) -> str:
+        """Say what the host says."""
+        return f"C.{instance}: no such device"
+
+    def be(self, state: InstanceState, *, sure: bool = True, detail: str = "") -> None:
+        """Show it in another state."""
+        self.shown = Instance(id="7", label="", state=state, sure=sure, detail=detail)
+
+
+@pytest.fixture
+def market() -> Shown:
+    """Give a market with a machine that runs."""
+    return Shown()
+
+
+@pytest.fixture
+def watcher(market: Shown, ledger: Ledger, home: Home, console: Console, timing: Timing, tmp_path: Path) -> Watcher:
+    """Watch a lease of that machine."""
+    ledger.begin_batch("b0000001", "", {})
+    row = intended(ledger, "b0000001", market="paper")
+    ledger.held(row.id, "7")
+    offer = replace(OFFER, gpu="RTX 4090", gpu_ram_mb=Decimal(24564))
+    lease = Lease(
+        row=ledger.lease(row.id),
+        offer=offer,
+        instance="7",
+        monitor=Monitor(lease=row.id, timing=timing),
+        sheet=SHEET,
+        disk_gb=16,
+    )
+    return Watcher(
+        home=home,
+        market=market,
+        ledger=ledger,
+        console=console,
+        lease=lease,
+        timing=timing,
+        rented=True,
+        logs=tmp_path / "logs",
+    )
+
+
+def look(watcher: Watcher) -> str | None:
+    """Look once, and let what it began end."""
+
+    async def once() -> str | None:
+        lost = await watcher.look(makes_frames=lambda: False)
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        return lost
+
+    return asyncio.run(once())
+
+
+def tell(watcher: Watcher, **status: object) -> None:
+    """Write a status as the worker does."""
+    given: dict[str, object] = {"lease": watcher.lease.id, "beat": 1, "phase": "idle", **status}
+    watcher.home.state.write(keys.status(watcher.lease.id), wire.dump(Status(**given)))  # type: ignore[arg-type]
+
+
+def test_a_market_that_does_not_answer_loses_nothing(watcher: Watcher, market: Shown, said: StringIO) -> None:
+    """The worker's heart decides meanwhile; it is said once."""
+    tell(watcher)
+    assert look(watcher) is None
+    market.error = Unclear("502")
+    assert look(watcher) is look(watcher) is None
+    assert said.getvalue().count("The market does not answer") == 1
+    market.error = None
+    assert look(watcher) is None
+
+
+def test_a_key_that_is_refused_ends_the_watch(watcher: Watcher, market: Shown) -> None:
+    """Nothing can be done with it."""
+    market.error = KeyRefused("no such key")
+    with pytest.raises(KeyRefused):
+        look(watcher)
+
+
+def test_less_disk_than_was_asked_for_loses_the_machine(watcher: Watcher, market: Shown) -> None:
+    """Before an hour of work fails on it."""
+    market.shown = Instance(id="7", label="", state="running", disk_gb=Decimal(8))
+    assert look(watcher) is look(watcher) is None, "two looks may err"
+    assert look(watcher) == "8 of 16 GB of disk were granted"
+
+
+def test_a_machine_that_is_not_the_one_that_was_rented_is_lost(watcher: Watcher, said: StringIO) -> None:
+    """As soon as the worker has looked at it; one that is, is described once."""
+    tell(watcher, machine=MACHINE)
+    assert look(watcher) is look(watcher) is None
+    assert said.getvalue().count("Machine: NVIDIA GeForce RTX 4090") == 1
+    watcher.admitted = False
+    tell(watcher, beat=2, machine=replace(MACHINE, gpu="NVIDIA GeForce GTX 1650"))
+    assert "a RTX 4090 was rented" in (look(watcher) or "")
+
+
+def test_a_heart_that_beats_refutes_the_host(
+    watcher: Watcher, market: Shown, timing: Timing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three beats may be missed before "exited" is believed; that a contract was stopped is certain."""
+    tell(watcher)
+    market.be("ended", sure=False)
+    assert look(watcher) is None
+    real = clock.now
+    monkeypatch.setattr(clock, "now", lambda: real() + 3 * timing.status_s + 1)
+    assert look(watcher) == "the worker is gone: its container ended"
+    monkeypatch.setattr(clock, "now", real)
+    tell(watcher, beat=2)
+    market.be("stopped")
+    assert "outbid" in (look(watcher) or "")
+
+
+def test_a_machine_that_cannot_start_is_lost_at_once_and_says_why(
+    watcher: Watcher, market: Shown, said: StringIO
+) -> None:
+    """With its host's own words."""
+    market.be("failed", detail="OCI runtime create failed")
+    assert look(watcher) == "no worker began, and it could not start"
+    asyncio.run(watcher.tell_why())
+    assert "its host: C.7: no such device" in said.getvalue()
+    assert "OCI runtime create failed" in said.getvalue()
+
+
+def test_lines_are_shown_once_and_kept(watcher: Watcher, market: Shown, said: StringIO, tmp_path: Path) -> None:
+    """Whatever snapshot comes: an old one, an overlapping one, one of another lease."""
+    lease = watcher.lease.id
+    lines = [f"{lease}:{n} 2026-11-25T12:00:0{n}Z line {n}\n" for n in range(1, 5)]
+    for printed in (lines[:2], lines[:1], lines[1:4], ["ffffffff:9 2026-11-25T12:00:00Z not ours\n"]):
+        market.printed = "".join(printed)
+        asyncio.run(watcher.end())
+    tell(watcher, phase="left")
+    look(watcher)
+    asyncio.run(watcher.end())
+    market.printed = "".join(lines) + f"{lease}:9 2026-11-25T12:00:09Z too late\n"
+    asyncio.run(watcher.end())
+    shown = [line for line in said.getvalue().splitlines() if "[LOG]" in line]
+    assert shown == [f"  [LOG] 12:00:0{n} line {n}" for n in range(1, 5)]
+    kept = (tmp_path / "logs" / f"{lease}.log").read_text().splitlines()
+    assert [line.partition(" ")[2] for line in kept] == [f"line {n}" for n in range(1, 5)]
+
+
+def test_the_boot_is_told_as_it_goes_on(
+    watcher: Watcher, market: Shown, said: StringIO, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each new word of the market, not more often than every 10 s, until it runs."""
+    times = iter(range(0, 1000, 11))
+    monkeypatch.setattr(clock, "now", lambda: float(next(times)))
+    for detail in ("", "ad1c: Pull complete", "ad1c: Pull complete", "Successfully loaded x"):
+        market.be("booting", detail=detail)
+        look(watcher)
+    market.be("running")
+    look(watcher)
+    lines = [line for line in said.getvalue().splitlines() if "Instance" in line]
+    assert lines == [
+        "[INFO] Instance 7: booting",
+        "[INFO] Instance 7: booting, ad1c: Pull complete",
+        "[INFO] Instance 7: booting, Successfully loaded x",
+        f"[OK] Instance running: lease {watcher.lease.id}",
+    ]
+
+
+def test_what_it_costs_is_written_down(watcher: Watcher, market: Shown, ledger: Ledger) -> None:
+    """Its own rates, since when it runs, and what it has moved: packages too."""
+    rates = Rates(gpu_usd_per_hour=Decimal("0.2"), disk_usd_per_hour=Decimal("0.01"))
+    market.shown = Instance(id="7", label="", state="running", rates=rates)
+    tell(watcher, machine=MACHINE, down_bytes=30, up_bytes=5)
+    look(watcher)
+    row = ledger.lease(watcher.lease.id)
+    assert row.rates == rates
+    assert row.running_at is not None
+    assert (row.down_bytes, row.up_bytes) == (100, 5)
+
+
+def test_the_log_is_asked_for_once_in_a_while(watcher: Watcher, market: Shown, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trap 13: one question at a time, `log_s` apart, however often the controller looks."""
+    asked: list[str] = []
+
+    async def logs(instance: str) -> str:
+        asked.append(instance)
+        return ""
+
+    monkeypatch.setattr(market, "logs", logs)
+    watcher.timing = replace(watcher.timing, log_s=60)
+    for _ in range(20):
+        look(watcher)
+    assert asked == ["7"]
+
+
+def test_a_log_that_does_not_come_keeps_no_machine(
+    watcher: Watcher, market: Shown, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has its time, and no more."""
+
+    async def never(instance: str) -> str:
+        await asyncio.sleep(3600)
+        return instance
+
+    monkeypatch.setattr(market, "logs", never)
+    monkeypatch.setattr(watching, "LAST_LOG_S", 0.01)
+    asyncio.run(asyncio.wait_for(watcher.end(), 5))
+
+
+def test_a_claim_beyond_all_reason_loses_the_machine(watcher: Watcher, ledger: Ledger) -> None:
+    """The host earns by traffic: what its worker says of it is believed within reason, and billed no further."""
+    tell(watcher, down_bytes=SMALL_CHANGE, up_bytes=SMALL_CHANGE)
+    assert look(watcher) is None
+    tell(watcher, beat=2, up_bytes=10**15)
+    assert "moved far more" in (look(watcher) or "")
+    assert ledger.lease(watcher.lease.id).up_bytes == SMALL_CHANGE
+
+
+def test_a_worker_that_runs_is_billed_whatever_the_list_says(watcher: Watcher, market: Shown, ledger: Ledger) -> None:
+    """A list that lags behind a worker must not make its GPU free."""
+    market.be("booting")
+    tell(watcher, phase="working")
+    look(watcher)
+    assert ledger.lease(watcher.lease.id).running_at is not None
+
+
+def test_without_any_list_the_worker_is_judged_by_itself(watcher: Watcher, market: Shown) -> None:
+    """A market that never answers keeps no machine whose worker has left."""
+    market.error = Unclear("502")
+    tell(watcher)
+    assert look(watcher) is None
+    tell(watcher, beat=2, phase="left", reason="nothing to do")
+    assert "the worker left" in (look(watcher) or "")
+
+
+def test_a_line_with_a_time_that_cannot_be_stops_nothing(watcher: Watcher, market: Shown) -> None:
+    """Whatever a host prints in the runner's name."""
+    market.printed = f"uprez-boot {watcher.lease.id} 9999999999999999999 x\n"
+    asyncio.run(watcher.end())
+    market.printed = f"uprez-boot {watcher.lease.id} 9999999999999999 x\n"
+    asyncio.run(watcher.end())
