@@ -9,22 +9,27 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 PINS := requirements/dev.txt
+WORKER_PINS := src/uprez/market/pins
+WHEELHOUSE := .cache/wheelhouse
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test check bench kills large faults materials setup lock clean
+.PHONY: help demo demo-cloud test check bench kills large faults live materials wheelhouse setup lock pins clean
 
 help: ## print this list
 	@echo "uprez: make ..."
-	@sed -nE 's/^([a-z]+):.*## (.*)/  \1\t\2/p' $(MAKEFILE_LIST)
+	@sed -nE 's/^([a-z-]+):.*## (.*)/  \1\t\2/p' $(MAKEFILE_LIST)
 
 demo: setup materials ## upscale two seconds of a real video here and check the result
 	@$(BIN)/python tools/demo.py
 
-test: setup materials ## run the tests (PYTEST_ARGS="-k decode -x" chooses)
+demo-cloud: setup materials wheelhouse ## the same on machines rented from a practice market, with a bucket and a bill
+	@$(BIN)/python tools/demo_cloud.py
+
+test: setup materials wheelhouse ## run the tests (PYTEST_ARGS="-k decode -x" chooses)
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
-check: setup materials ## all that CI runs: format, lint, types, import contracts, tests
+check: setup materials wheelhouse ## all that CI runs: format, lint, types, import contracts, tests
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
@@ -34,7 +39,7 @@ check: setup materials ## all that CI runs: format, lint, types, import contract
 bench: setup materials ## time the network (BENCH_ARGS="--write docs/benchmarks.md" keeps the table)
 	$(BIN)/python tools/bench.py $(BENCH_ARGS)
 
-kills: setup materials ## kill worker and controller at random moments (KILLS_ARGS="--write docs/kills.md" keeps the table)
+kills: setup materials ## kill worker and controller at random moments and at every call (KILLS_ARGS="--write docs/kills.md" keeps the table)
 	$(BIN)/python tools/kills.py $(KILLS_ARGS)
 
 faults: setup materials ## every fault of the store at every kind of request, one by one
@@ -42,6 +47,9 @@ faults: setup materials ## every fault of the store at every kind of request, on
 
 large: setup materials ## 12 GB, 5 GB and a byte, 20,000 objects (LARGE_ARGS="--write docs/large.md" keeps the table)
 	$(BIN)/python tools/large.py $(LARGE_ARGS)
+
+live: setup materials ## rent on the real Vast.ai, at most 0.05 USD, and note its answers (UPREZ_LIVE=yes; asks first)
+	$(BIN)/python tools/live.py
 
 materials: setup
 	@$(BIN)/python tools/materials.py
@@ -65,12 +73,34 @@ $(VENV)/.ready: $(VENV)/.pinned pyproject.toml
 	$(PIP) install --quiet --no-deps --no-build-isolation -e .
 	@touch $@
 
-lock: setup ## resolve requirements/dev.txt again, for Python 3.11 and later
+# What a rented machine needs of the index, once: the tests of a boot from nothing take it from here.
+wheelhouse: $(WHEELHOUSE)/.ready ## fetch the pinned packages of a machine without a GPU into .cache/wheelhouse
+
+$(WHEELHOUSE)/.ready: $(WORKER_PINS)/cpu.txt | $(VENV)/.ready
+	rm -rf $(WHEELHOUSE)
+	$(PIP) download --quiet --no-deps --only-binary=:all: --require-hashes --dest $(WHEELHOUSE) -r $(WORKER_PINS)/cpu.txt
+	@touch $@
+
+COMPILE = UV_PYTHON_DOWNLOADS=never $(BIN)/uv pip compile --python-version 3.11 --upgrade --generate-hashes \
+  --no-header --no-annotate --no-emit-index-url --no-emit-find-links --quiet
+# Of rented machines: the versions that development uses. pip comes with their image, OpenVINO is for CPUs.
+COMPILE_WORKER = $(COMPILE) --python-platform x86_64-manylinux_2_28 --constraints $(PINS) --no-emit-package pip
+COMPILE_GPU = $(COMPILE_WORKER) --no-emit-package onnxruntime-ep-openvino
+
+lock: setup ## resolve requirements/dev.txt and the pins of rented machines again
 	$(PIP) install --quiet 'uv>=0.13'
-	UV_PYTHON_DOWNLOADS=never $(BIN)/uv pip compile --universal --python-version 3.11 --upgrade --extra dev \
-	  --generate-hashes --no-header --no-annotate --no-emit-index-url --no-emit-find-links \
-	  --quiet --output-file $(PINS) pyproject.toml
-	@! grep -n '://' $(PINS) || { echo "$(PINS) names a host: see the line above" >&2; exit 1; }
+	$(COMPILE) --universal --extra dev --output-file $(PINS) pyproject.toml
+	$(MAKE) pins
+
+pins: setup ## resolve the pins of rented machines again, for Python 3.11 on x86-64
+	$(PIP) install --quiet 'uv>=0.13'
+	@mkdir -p $(WORKER_PINS)
+	$(COMPILE_WORKER) --output-file $(WORKER_PINS)/cpu.txt pyproject.toml
+	echo onnxruntime-ep-nv-tensorrt-rtx-cu12 | $(COMPILE_GPU) --output-file $(WORKER_PINS)/tensorrt-rtx.txt pyproject.toml -
+	echo 'onnxruntime-gpu[cuda,cudnn]' | \
+	  $(COMPILE_GPU) --no-emit-package onnxruntime --output-file $(WORKER_PINS)/cuda.txt pyproject.toml -
+	echo onnxruntime-ep-webgpu | $(COMPILE_GPU) --output-file $(WORKER_PINS)/webgpu.txt pyproject.toml -
+	@! grep -n '://' $(PINS) $(WORKER_PINS)/*.txt || { echo "a lock names a host: see the line above" >&2; exit 1; }
 
 clean: ## remove what make made
 	rm -rf $(VENV) .cache demo dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

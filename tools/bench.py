@@ -76,8 +76,17 @@ def main(arguments: Sequence[str]) -> int:
     text = report(model, rows, f"{options.threads} threads of {runs_on}", options.rounds, load)
     print(text)
     if options.write:
-        options.write.write_text(text)
+        options.write.write_text(text + _kept(options.write))
     return 0
+
+
+def _kept(page: Path) -> str:
+    """Give the page's other sections, which other commands made."""
+    try:
+        _, head, rest = page.read_text().partition("\n## ")
+    except FileNotFoundError:
+        return ""
+    return head + rest
 
 
 def timed_for(model: Model, network: onnx.ModelProto, width: int, height: int, threads: int) -> tuple[list[Timed], str]:

@@ -3,6 +3,7 @@
 Each round begins from nothing: the first two seconds of a real clip through the real network, in segments of eight
 frames. A round holds when the work ends right after at most one more start of the command, no segment that counted was
 computed again, nothing half-written has a final name, and no process outlives its lease and grace (60 s + 10 s).
+The rounds on rented machines are in kills_rented.py.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import av
+
+import kills_rented
 
 REPO = Path(__file__).resolve().parent.parent
 CLIP = REPO / ".cache" / "materials" / "carphone_pristine.mp4"
@@ -103,8 +106,22 @@ class Home:
 
 
 def main() -> int:
-    """Run the rounds and print a table; gives 1 if any fault was found."""
+    """Run the rounds and print the tables; gives 1 if any fault was found."""
     options = _options()
+    bad = False
+    if options.only != "rented":
+        bad = _local(options)
+    if options.only != "local":
+        played = kills_rented.play_all(options.rounds_named, kills_rented.AT_ONCE)
+        bad = bad or any(found.faults for found in played)
+        text = kills_rented.table(played)
+        print(text)
+        if options.write:
+            _keep(options.write, text, rented=True)
+    return 1 if bad else 0
+
+
+def _local(options: argparse.Namespace) -> bool:
     chance = random.Random(options.seed)  # noqa: S311  moments, not secrets
     with tempfile.TemporaryDirectory(prefix="uprez-kills-") as folder:
         whole = _whole(Home(Path(folder) / "whole"))
@@ -119,8 +136,14 @@ def main() -> int:
     text = _table(rounds, whole, options.seed)
     print(text)
     if options.write:
-        options.write.write_text(text)
-    return 1 if any(found.faults for found in rounds) else 0
+        _keep(options.write, text, rented=False)
+    return any(found.faults for found in rounds)
+
+
+def _keep(path: Path, text: str, *, rented: bool) -> None:
+    """Write one half of the page; the other stays."""
+    local, heading, other = (path.read_text() if path.exists() else "").partition(kills_rented.HEADING)
+    path.write_text(f"{local.rstrip()}\n\n{text}" if rented else f"{text}\n{heading}{other}".rstrip() + "\n")
 
 
 def count(path: Path) -> int:
@@ -229,6 +252,8 @@ def _table(rounds: list[Round], whole: float, seed: int) -> str:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--only", choices=["local", "rented"], help="one half alone")
+    parser.add_argument("--rounds-named", default="", metavar="TEXT", help="of the rented ones only those so named")
     parser.add_argument("--rounds", type=int, default=5, help="kills of each (default 5)")
     parser.add_argument("--seed", type=int, default=int(time.time()))
     parser.add_argument("--write", type=Path, metavar="FILE", help="also write the table to FILE")

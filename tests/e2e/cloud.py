@@ -24,7 +24,16 @@ if TYPE_CHECKING:
     from s3_server import S3Server
 
 QUICK = Timing(
-    boot_s=30, lease_s=60, grace_s=10, watch_s=0.2, status_s=1, poll_s=0.1, silence_s=30, stall_s=60, hard_life_s=600
+    boot_s=30,
+    lease_s=60,
+    grace_s=10,
+    watch_s=0.2,
+    status_s=1,
+    poll_s=0.1,
+    log_s=0,
+    silence_s=30,
+    stall_s=60,
+    hard_life_s=600,
 )
 
 

@@ -110,7 +110,8 @@ class House:
 
     def worker(self) -> int:
         """Wait for the worker and give its process id."""
-        return wait_for(lambda: next((pid for pid in self.processes() if b"work" in _command(pid)), None))
+        pid: int = wait_for(lambda: next((pid for pid in self.processes() if b"work" in _command(pid)), None))
+        return pid
 
 
 def wait_for(look: Callable[[], Any], seconds: float = 60.0) -> Any:

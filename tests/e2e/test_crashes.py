@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
+from contextlib import closing
 from pathlib import Path
 
 import av
 
 from house import House, MakeClip
+from paper import intended
+from uprez.fleet.ledger import Ledger
 
 
 def pins(house: House) -> list[str]:
@@ -82,3 +85,19 @@ def test_a_closed_console_does_not_stop_the_work(house: House, clip: MakeClip) -
     assert run.wait(timeout=100) == 0
     assert count(house.outputs / "clip.x4.mp4") == 60
     assert house.processes() == []
+
+
+def test_a_run_without_work_still_ends_what_a_dead_one_left(house: House) -> None:
+    """An empty folder is no reason to leave a lease open; without one the ledger is not even made."""
+    house.inputs.mkdir(parents=True, exist_ok=True)
+    path = house.top / "state" / "ledger.sqlite"
+    assert house.enhance().code == 0
+    assert not path.exists()
+    with closing(Ledger(path)) as ledger:
+        ledger.begin_batch("b0000001", house.outputs.as_uri(), {})
+        row = intended(ledger, "b0000001")
+        ledger.held(row.id, row.id)
+        ended = house.enhance()
+        assert ended.code == 0, ended.out + ended.err
+        assert ledger.lease(row.id).state == "gone"
+    assert f"without giving instance {row.id} back" in ended.out
