@@ -71,6 +71,18 @@ class Logbook:
             self._since = time.monotonic()
 
 
+def starts(folder: Path) -> int:
+    """Count the starts on this machine before this one: a container may be started again on its disk."""
+    path = folder / "starts"
+    try:
+        count = int(path.read_text())
+    except (OSError, ValueError):
+        count = 0
+    with contextlib.suppress(OSError):  # then lines may look alike, no more
+        path.write_text(str(count + 1))
+    return count
+
+
 class Reporter:
     """Publishes the status every `status_s`, and at once when something happens; `sheet` gives the sheet as it is.
 

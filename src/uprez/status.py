@@ -64,6 +64,11 @@ class Status:
     reason: str | None = None
     """Why the worker left."""
 
+    @property
+    def fetched_bytes(self) -> int:
+        """All that came to the machine in this lease: its packages and what the worker read."""
+        return self.down_bytes + (self.machine.down_bytes if self.machine else 0)
+
 
 def read(data: bytes) -> Status:
     """Read a status; raises WorkerError when it is malformed or of another schema."""

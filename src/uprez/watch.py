@@ -106,10 +106,8 @@ class Watch:
         if fetched is None:
             raise WorkerError("there is no sheet at the address given at boot")
         sheet = sheets.read(fetched.data)
-        self._etag, self._url = (
-            fetched.etag,
-            sheet.next_sheet_url,
-        )  # the address given at boot opens it for a while only
+        self._etag = fetched.etag
+        self._url = sheet.next_sheet_url  # the address given at boot opens it for a while only
         return sheet
 
     def _follow(self) -> None:

@@ -30,7 +30,7 @@ from uprez.errors import (
     VerifyError,
 )
 from uprez.job import Index, Plan, Preflight, Survey, Video, scaled
-from uprez.logbook import Logbook, Reporter
+from uprez.logbook import Logbook, Reporter, starts
 from uprez.machine import Machine
 from uprez.media import decode, encode, mux, probe, timeline, verify
 from uprez.media.encode import Picture
@@ -59,7 +59,7 @@ def run(
 ) -> int:
     """Serve one lease from its first sheet to its end; gives the exit code 0 unless a task failed."""
     watch = Watch(boot_url, deadline_file=deadline_file, deadline_epoch_file=deadline_epoch_file)
-    log = Logbook(watch.sheet.lease, start=_starts(folder))
+    log = Logbook(watch.sheet.lease, start=starts(folder))
     reporter = Reporter(lambda: watch.sheet, log, _rented(machine_file), moved=folder / "moved")
     log.say(f"Worker ready: lease {watch.sheet.lease}, {watch.sheet.length_s:.0f} s long")
     worker = _Worker(watch, log, reporter, Path(tempfile.mkdtemp(prefix="scratch-", dir=folder)))
@@ -74,18 +74,6 @@ def run(
         watch.close()
         worker.close()
     return 1 if worker.failed else 0
-
-
-def _starts(folder: Path) -> int:
-    """Count the starts on this machine before this one: a container may be started again on its disk."""
-    path = folder / "starts"
-    try:
-        count = int(path.read_text())
-    except (OSError, ValueError):
-        count = 0
-    with contextlib.suppress(OSError):  # then lines may look alike, no more
-        path.write_text(str(count + 1))
-    return count
 
 
 def _rented(machine_file: Path | None) -> Machine | None:

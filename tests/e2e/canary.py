@@ -37,7 +37,7 @@ class Canary:
     commands: set[str] = field(default_factory=set)
     files: set[str] = field(default_factory=set)
     open_files: int = 0
-    _seen: set[tuple[int, int, int, int]] = field(default_factory=set)
+    _seen: set[tuple[str, int, int, int, int]] = field(default_factory=set)
     _held: list[tuple[str, bytes]] = field(default_factory=list)
     _over: threading.Event = field(default_factory=threading.Event)
     _thread: threading.Thread | None = None
@@ -86,22 +86,22 @@ class Canary:
                 self._file(f"{top}/{name}")
 
     def _file(self, path: str, *, is_open: bool = False) -> None:
-        """Read a file, unless it is as it was."""
+        """Read a file, unless it is as it was: once under each of its names, as an open one may lose its own."""
         try:
             about = Path(path).stat(follow_symlinks=is_open)
         except OSError:
             return
-        key = (about.st_dev, about.st_ino, about.st_mtime_ns, about.st_size)
+        where = f"file {path}"
+        if is_open:
+            with contextlib.suppress(OSError):
+                where = f"open file {Path(path).readlink()}"
+        key = (where, about.st_dev, about.st_ino, about.st_mtime_ns, about.st_size)
         if key in self._seen or not stat.S_ISREG(about.st_mode) or about.st_size > MOST:
             return
         self._seen.add(key)
-        where = path
-        if is_open:
-            with contextlib.suppress(OSError):
-                where = str(Path(path).readlink())
-            self.open_files += 1
+        self.open_files += is_open
         self.files.add(where)
-        self._take(f"open file {where}" if is_open else f"file {where}", _read(path))
+        self._take(where, _read(path))
 
     def _take(self, where: str, data: bytes) -> None:
         """Keep what may be a finding: it is judged when the allowed texts are known."""

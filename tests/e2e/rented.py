@@ -149,3 +149,16 @@ def opened(cloud: Cloud, monkeypatch: pytest.MonkeyPatch, options: Options, *, q
         monkeypatch.setenv("VAST_API_KEY", market.key)
         offers = {one.id: one for one in market.offer_list()}
         yield Rented(cloud=cloud, market=market, server=server, machines=machines, offers=offers)
+
+
+@pytest.fixture
+def versioned() -> bool:
+    """Keep versions, as B2 does; that it makes no difference is the buckets' own test."""
+    return True
+
+
+@pytest.fixture
+def rented(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> Iterator[Rented]:
+    """Give a market whose machines boot at once, and a bucket."""
+    with opened(cloud, monkeypatch, Options(boot_s=(0.3, 0.5), limits=False, log_delay_s=0.1)) as rented:
+        yield rented

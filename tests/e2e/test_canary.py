@@ -17,32 +17,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 
 from canary import LIVE, Canary, wait_until
 from cloud import Cloud, Ran, check
 from house import REPO, write_clip
-from rented import QUICK, Rented, opened
+from rented import QUICK, Rented, rented, versioned
 from uprez.fleet import lease as leases
 from uprez.fleet import renting
 from uprez.market.vast import launch
-from uprez.practice import Options
+
+__all__ = ["rented", "versioned"]  # fixtures: pytest finds them by name
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 LEASE_S, VALID_S = 12.0, 14.0
 """Short, so that a test can wait until a URL is good for nothing."""
-
-
-@pytest.fixture
-def versioned() -> bool:
-    """Keep versions, as B2 does."""
-    return True
-
-
-@pytest.fixture
-def rented(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> Iterator[Rented]:
-    """Give a market whose machines boot at once."""
-    with opened(cloud, monkeypatch, Options(boot_s=(0.3, 0.5), limits=False, log_delay_s=0.1)) as rented:
-        yield rented
 
 
 class _Silent(BaseHTTPRequestHandler):
@@ -149,8 +138,9 @@ class BucketLogs(threading.Thread):
     def _keep(self, key: str) -> None:
         try:
             self.kept[key] = self.kept.get(key, b"") + self._cloud.get(key)
-        except self._cloud.server.client.exceptions.NoSuchKey:  # removed meanwhile
-            return
+        except ClientError:
+            if key in self._cloud.keys(key):
+                raise  # not removed meanwhile
 
     def stop(self) -> None:
         """Look no more."""

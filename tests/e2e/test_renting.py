@@ -23,11 +23,13 @@ from numpy.typing import NDArray
 
 from cloud import Cloud, Ran, check
 from house import REPO, write_clip
-from rented import QUICK, Rented, opened
+from rented import QUICK, Rented, opened, rented, versioned
 from uprez import sheet
 from uprez.market.base import OfferQuery
 from uprez.practice import Options
 from uprez.practice.offers import Offer
+
+__all__ = ["rented", "versioned"]  # fixtures: pytest finds them by name
 
 STEPS = (
     r"\[OK\] Market: vast",
@@ -49,19 +51,6 @@ STEPS = (
 )
 """What the system that uprez supersedes shows, in its order."""
 NOTHING = "nothing was rented"
-
-
-@pytest.fixture
-def versioned() -> bool:
-    """Keep versions, as B2 does; that it makes no difference is the buckets' own test."""
-    return True
-
-
-@pytest.fixture
-def rented(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> Iterator[Rented]:
-    """Give a market whose machines boot at once, and a bucket."""
-    with opened(cloud, monkeypatch, Options(boot_s=(0.3, 0.5), limits=False, log_delay_s=0.1)) as rented:
-        yield rented
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from typing import cast
 
 import pytest
 
-from paper import OFFER, PaperMarket, intended
+from paper import OFFER, PaperMarket, intended, renter_of
 from uprez import sheet as sheets
 from uprez.config.settings import Timing
 from uprez.errors import BillingError, RentError, StoreError
@@ -21,8 +21,7 @@ from uprez.fleet import clock
 from uprez.fleet import lease as leases
 from uprez.fleet.ledger import LeaseRow, Ledger
 from uprez.fleet.monitor import Monitor
-from uprez.fleet.renting import Renter, Terms
-from uprez.fleet.supplies import Supplies
+from uprez.fleet.renting import Terms
 from uprez.fleet.work import ASSEMBLE, INDEX, Piece, Work
 from uprez.job import Pin
 from uprez.market.base import Launch, Offer, OfferQuery
@@ -61,16 +60,7 @@ def acquire(
 ) -> Callable[[], leases.Lease]:
     """Rent a machine."""
     ledger.begin_batch(BATCH, home.outputs.url, {})
-    renter = Renter(
-        market=market,
-        ledger=ledger,
-        home=home,
-        console=console,
-        batch=BATCH,
-        sheet=SHEET,
-        supplies=Supplies(),
-        terms=Terms(timing=timing),
-    )
+    renter = renter_of(market, ledger, home, console, Terms(timing=timing), SHEET)
     return lambda: asyncio.run(renter.acquire())
 
 

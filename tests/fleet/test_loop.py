@@ -13,7 +13,7 @@ from typing import Any, Literal
 import pytest
 
 from house import located
-from paper import OFFER, intended
+from paper import OFFER, intended, renter_of
 from uprez import wire
 from uprez.config.settings import Settings, Timing
 from uprez.fleet import loop as loop_module
@@ -21,8 +21,7 @@ from uprez.fleet.lease import Lease
 from uprez.fleet.ledger import LeaseRow, Ledger
 from uprez.fleet.loop import Loop
 from uprez.fleet.monitor import Monitor
-from uprez.fleet.renting import Renter, Terms
-from uprez.fleet.supplies import Supplies
+from uprez.fleet.renting import Terms
 from uprez.fleet.watching import Watcher
 from uprez.job import Options
 from uprez.market.base import Instance
@@ -73,16 +72,7 @@ def loop_of(home: Home, ledger: Ledger, market: SlowMarket, console: Console, ti
     assert folder is not None
     settings |= {"output_dir": located(folder), "state_dir": folder, "cache_dir": folder, "options": Options()}
     settings |= {"exact": False, "dry_run": False, "market": "local", "local": timing, "bucket_timing": timing}
-    renter = Renter(
-        market=market,
-        ledger=ledger,
-        home=home,
-        console=console,
-        batch="b0000001",
-        sheet=SHEET,
-        supplies=Supplies(),
-        terms=Terms(timing=timing),
-    )
+    renter = renter_of(market, ledger, home, console, Terms(timing=timing), SHEET)
     return Loop(
         renter=renter,
         settings=Settings(**settings, rented=timing),

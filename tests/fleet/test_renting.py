@@ -10,7 +10,7 @@ from io import StringIO
 
 import pytest
 
-from paper import OFFER, PaperMarket
+from paper import OFFER, PaperMarket, renter_of
 from uprez.config.settings import Timing
 from uprez.errors import BillingError, BudgetError, KeyRefused, NoSuchAsk, RateLimited, Refused, RentError, StoreError
 from uprez.fleet import clock
@@ -18,7 +18,6 @@ from uprez.fleet.budget import Traffic
 from uprez.fleet.lease import Lease
 from uprez.fleet.ledger import Ledger
 from uprez.fleet.renting import TRIES, Renter, Terms
-from uprez.fleet.supplies import Supplies
 from uprez.market.base import Launch, Offer, Rates
 from uprez.report.console import Console
 from uprez.sheet import Sheet
@@ -56,15 +55,13 @@ def market() -> PaperMarket:
 def renter(market: PaperMarket, ledger: Ledger, home: Home, console: Console, timing: Timing) -> Renter:
     """Give one that may spend a dollar; a first lease lasts 100 s at most."""
     ledger.begin_batch("b0000001", home.outputs.url, {})
-    return Renter(
-        market=market,
-        ledger=ledger,
-        home=home,
-        console=console,
-        batch="b0000001",
-        sheet=SHEET,
-        supplies=Supplies(),
-        terms=Terms(timing=timing, budget_usd=Decimal(1), max_runtime_s=7200, traffic=GB, image="image"),
+    return renter_of(
+        market,
+        ledger,
+        home,
+        console,
+        Terms(timing=timing, budget_usd=Decimal(1), max_runtime_s=7200, traffic=GB, image="image"),
+        SHEET,
     )
 
 

@@ -19,7 +19,7 @@ import pytest
 
 from boot_desk import LEASE, Desk, until
 from uprez import packing, status
-from uprez.market.vast import launch
+from uprez.market.vast import create, launch
 from uprez.packing import Packed
 from uprez.practice import Clock, Market, Options, PracticeServer, Processes, image
 from uprez.practice.faults import Armed
@@ -115,7 +115,7 @@ def complete(host: Host) -> None:
 
 def test_text_and_environment_fit_and_hold_no_secret() -> None:
     """The market's 4,000 characters hold entrypoint and text; the boot URL is all that opens anything."""
-    assert len(launch.ENTRYPOINT) + sum(map(len, launch.arguments())) < launch.MOST_TEXT
+    assert len(launch.ENTRYPOINT) + sum(map(len, launch.arguments())) < create.MOST_SCRIPT
     assert "#" not in {line.strip()[:1] for line in launch.runner().splitlines()}
     given = launch.environment(
         lease=LEASE,

@@ -8,8 +8,15 @@ from decimal import Decimal
 
 from uprez.errors import BillingError
 from uprez.fleet.ledger import LeaseRow, Ledger
-from uprez.market.base import Instance, Launch, Offer, OfferQuery, Rates
+from uprez.fleet.renting import Renter, Terms
+from uprez.fleet.supplies import Supplies
+from uprez.market.base import Instance, Launch, Market, Offer, OfferQuery, Rates
+from uprez.report.console import Console
+from uprez.sheet import Sheet
+from uprez.store.open import Home
 
+BATCH = "b0000001"
+"""Of leases that are rented by `renter_of`."""
 OFFER = Offer(id="o", machine="m", description="a machine", usd_per_hour=Decimal("0.5"))
 
 
@@ -98,3 +105,17 @@ class PaperMarket:
         if instance in self.stuck:
             raise BillingError(f"{instance} does not end")
         return await self.now() if self.rented.pop(instance, None) else None
+
+
+def renter_of(market: Market, ledger: Ledger, home: Home, console: Console, terms: Terms, sheet: Sheet) -> Renter:
+    """Rent for a batch, which the ledger must know."""
+    return Renter(
+        market=market,
+        ledger=ledger,
+        home=home,
+        console=console,
+        batch=BATCH,
+        sheet=sheet,
+        supplies=Supplies(),
+        terms=terms,
+    )

@@ -32,9 +32,8 @@ class Places:
         here = {market.place for market in self.markets}
         rows = [row for row in self.ledger.open_leases() if row.place not in here]
         for row in rows:
-            what = f"instance {row.instance}" if row.instance else f"what carries the label {row.label}"
-            price = f"${row.rates.usd_per_hour:.3f}/hr"
-            console.error(f"{what} ({price}, lease {row.id}, on {row.place}) may still run, and bill: it was not seen")
+            lease = f"${row.rates.usd_per_hour:.3f}/hr, lease {row.id}, on {row.place}"
+            console.error(f"{row.named} ({lease}) may still run, and bill: it was not seen")
         if self.unseen:
             console.warn(f"Vast.ai was not asked: {self.unseen}")
             console.line("HINT", "set the VAST_API_KEY and VAST_URL that were rented with (.env is read here)")

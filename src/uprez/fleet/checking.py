@@ -1,16 +1,25 @@
-"""Checks as the loop runs them, in threads: patient with a store that fails, aware of other runs at the same job."""
+"""Checks as the loop runs them, beside its passes: patient with a store that fails, aware of others at the same job.
+
+What a check finds counts; what it does not find is a failed try of its piece of work.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable
+from copy import copy
+from dataclasses import dataclass, field
+from functools import partial
 from typing import TypeAlias
 
-from uprez.errors import BusyError, StoreError
-from uprez.fleet import checks
+from uprez import background
+from uprez.errors import BusyError, InputError, StoreError, UprezError
+from uprez.fleet import checks, dispatch
 from uprez.fleet.checks import Published, Surveyed
-from uprez.fleet.work import Work
-from uprez.job import Pin
+from uprez.fleet.work import ASSEMBLE, Piece, Work
+from uprez.job import Pin, Plan
+from uprez.report.console import Console
 from uprez.status import Done
 from uprez.store.open import Home
 
@@ -51,3 +60,137 @@ def elsewhere(home: Home, work: Work, done: Done) -> Counted:
     if published is None:
         raise FaultError(done.error or "")
     return published
+
+
+@dataclass(frozen=True, kw_only=True)
+class Check:
+    """One attempt that is looked at."""
+
+    work: Work
+    piece: Piece
+    done: Done
+    found: asyncio.Future[Counted]
+
+
+@dataclass(kw_only=True)
+class Checks:
+    """Those that run, and what is made of each when it ends."""
+
+    home: Home
+    console: Console
+    segment_frames: int | None
+    planned: Callable[[], None]
+    """Called when a job has got its plan."""
+    looked: Callable[[Work], None]
+    """Called after each, when its job may have ended."""
+    _running: dict[str, Check] = field(default_factory=dict)
+
+    def __bool__(self) -> bool:
+        """Say whether any runs."""
+        return bool(self._running)
+
+    @property
+    def busy(self) -> list[tuple[str, Piece]]:
+        """Name the pieces of work that are looked at, by job."""
+        return [(check.work.job.id, check.piece) for check in self._running.values()]
+
+    @property
+    def idle(self) -> bool:
+        """Say whether all that run have ended, and only wait to be gathered."""
+        return all(check.found.done() for check in self._running.values())
+
+    def begin(self, machine: str, work: Work, piece: Piece, done: Done) -> None:
+        """Begin to look at what a worker published, or take note of its failure at once."""
+        if work.state != "open":
+            return
+        if done.fault == "store" and self.home.remote:
+            # Another machine's run may have finished the same job meanwhile, and cleared up what this one reads.
+            self._start(work, piece, done, partial(elsewhere, self.home, work, done))
+            return
+        if done.fault:
+            self._take_fault(machine, work, piece, done)
+            return
+        work.seconds += done.seconds
+        seen = copy(work)  # the thread's own: this one may lose its plan meanwhile
+        checked: dict[str, Callable[[], Counted]] = {
+            "index": partial(checks.survey, self.home, seen, done.key, self.segment_frames),
+            "enhance": partial(checks.segment, self.home, seen, piece.segment, done.key),
+            "assemble": partial(checks.result, self.home, seen, done.key),
+        }
+        self._start(work, piece, done, partial(patiently, self.home, seen, checked[piece.kind]))
+
+    def gather(self) -> None:
+        """Take note of those that ended."""
+        for task, check in list(self._running.items()):
+            if check.found.done():
+                del self._running[task]
+                self._end(check)
+
+    async def wait(self, within_s: float | None = None) -> None:
+        """Wait until all have ended, or so long."""
+        if self._running:
+            await asyncio.wait([check.found for check in self._running.values()], timeout=within_s)
+
+    async def settle(self) -> None:
+        """Let those that run end: what a lost machine published may count all the same."""
+        await self.wait()
+        self.gather()
+
+    def _start(self, work: Work, piece: Piece, done: Done, check: Callable[[], Counted]) -> None:
+        self._running[done.task] = Check(work=work, piece=piece, done=done, found=background.start(check))
+
+    def _take_fault(self, machine: str, work: Work, piece: Piece, done: Done) -> None:
+        """Take note of a try that failed on a worker."""
+        follows = dispatch.after_fault(work, piece, done.fault or "defect", done.error or "no reason given", done.hint)
+        if follows and follows != "failed":
+            self.console.warn(f"{title(work, piece)} failed on {machine}: {done.error} ({follows})")
+        self.looked(work)
+
+    def _end(self, check: Check) -> None:
+        work, piece = check.work, check.piece
+        try:
+            found = check.found.result()
+        except FaultError:
+            self._take_fault("its machine", work, piece, check.done)
+            return
+        except UprezError as error:
+            # A store that refuses would refuse again after the same work was paid for once more.
+            final = isinstance(error, InputError | StoreError)
+            follows = dispatch.after_fault(work, piece, "input" if final else "verify", error.message, error.hint)
+            self.console.warn(f"{title(work, piece)} does not count: {error.message} ({follows})")
+        else:
+            if piece in dispatch.wanted(work):
+                self._count(work, piece, found)
+        self.looked(work)
+
+    def _count(self, work: Work, piece: Piece, found: Counted) -> None:
+        """Take note of what counts from now on."""
+        name = work.job.source.name
+        if isinstance(found, Pin):
+            work.counted[piece.segment] = found
+            work.computed += 1
+            total = len(work.plan.segments) if work.plan else 0
+            self.console.ok(f"Segment {piece.segment + 1} of {total} of {name} counts ({len(work.counted)} done)")
+        elif isinstance(found, Surveyed):
+            work.survey, work.survey_pin = found.survey, found.survey_pin
+            work.plan, work.plan_pin = found.plan, found.plan_pin
+            self._say_plan(name, found.plan)
+            self.planned()
+        else:
+            if piece != ASSEMBLE:
+                self.console.info(f"{name} was finished by another run")
+            work.finish(found.output, found.made)
+
+    def _say_plan(self, name: str, plan: Plan) -> None:
+        ready, pieces = plan.preflight, len(plan.segments)
+        self.console.ok(
+            f"Plan {plan.number} of {name}: {plan.count} frames in {pieces} segment{'s' if pieces > 1 else ''}, "
+            f"{plan.width}x{plan.height}, {ready.encoding.rung}, {ready.provider}"
+        )
+        for rung in ready.ladder:
+            self.console.debug(f"Tried {rung}")
+
+
+def title(work: Work, piece: Piece) -> str:
+    """Name a piece of work for people."""
+    return work.job.source.name if piece.segment < 0 else f"{work.job.source.name}, segment {piece.segment + 1}"

@@ -48,7 +48,7 @@ def compare(found: Sequence[Instance], ledger: Ledger, locks: Path, now: datetim
     lost = {one.id: why for one, why in reaper.orphans(found, ledger.id, rows, now, local=place == "local")}
     held = []
     for row in rows:
-        mine = next((one for one in found if _is_of(one, row)), None)
+        mine = next((one for one in found if one.id == row.instance or labels.same(one.label, row.label)), None)
         alive = is_controlled(locks, row.batch)
         why = "a run on this computer" if alive else "a run on this computer that is gone"
         cost = budget.cost(row, now)
@@ -59,9 +59,3 @@ def compare(found: Sequence[Instance], ledger: Ledger, locks: Path, now: datetim
             why = lost.get(other.id, "another computer's run")
             held.append(Held(row=None, instance=other, wanted=other.id not in lost, why=why, cost_usd=Decimal(0)))
     return held
-
-
-def _is_of(one: Instance, row: LeaseRow) -> bool:
-    label, known = labels.parse(one.label), labels.parse(row.label)
-    same = label is not None and known is not None and (label.ledger, label.lease) == (known.ledger, known.lease)
-    return one.id == row.instance or same

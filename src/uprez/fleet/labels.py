@@ -22,6 +22,14 @@ class Label:
         return f"uprez/{self.ledger}/{self.lease}/{int(self.deadline.timestamp())}"
 
 
+def same(one: str, other: str) -> bool:
+    """Say whether two labels are of one lease: a renewal changes the deadline in it."""
+    first, second = parse(one), parse(other)
+    if first is None or second is None:
+        return one == other != ""
+    return (first.ledger, first.lease) == (second.ledger, second.lease)
+
+
 def parse(text: str) -> Label | None:
     """Read a label; None for one that is not ours."""
     found = _LABEL.fullmatch(text)

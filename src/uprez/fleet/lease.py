@@ -11,7 +11,6 @@ from uprez import background, wire
 from uprez.errors import BillingError, MarketError, StoreError
 from uprez.fleet import clock, labels
 from uprez.fleet.budget import Traffic
-from uprez.fleet.labels import Label
 from uprez.fleet.ledger import LeaseRow, Ledger
 from uprez.fleet.monitor import Monitor
 from uprez.fleet.supplies import Supplies, signed
@@ -209,9 +208,8 @@ async def give_back(
         ) from error
     known = labels.parse(lease.label)
     if ended_at is None and instance is not None and known is not None:
-        ended_at = min(
-            await market.now(), known.deadline
-        )  # it ended itself, or somebody ended it: by then at the latest
+        # It ended itself, or somebody ended it: by its deadline at the latest.
+        ended_at = min(await market.now(), known.deadline)
     note(console, lambda: ledger.ended(lease.id, "gone", at=ended_at))
     console.ok("Instance destroyed")
 
@@ -223,14 +221,7 @@ def is_settled(lease: LeaseRow, now: datetime, market: Market) -> bool:
 
 async def _by_label(market: Market, label: str) -> list[str]:
     """Find instances whose id we never learnt: the controller died between the call and its answer."""
-    wanted = labels.parse(label)
-    found = await market.instances()
-    return [one.id for one in found if one.label == label or (wanted and _same(labels.parse(one.label), wanted))]
-
-
-def _same(one: Label | None, other: Label) -> bool:
-    """A renewal changes the deadline in a label."""
-    return one is not None and (one.ledger, one.lease) == (other.ledger, other.lease)
+    return [one.id for one in await market.instances() if labels.same(one.label, label)]
 
 
 def note(console: Console, write: Callable[[], None]) -> None:

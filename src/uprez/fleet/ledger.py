@@ -59,6 +59,11 @@ class LeaseRow:
     down_bytes: int = 0
     up_bytes: int = 0
 
+    @property
+    def named(self) -> str:
+        """Name its machine for people, also one whose number was never learnt."""
+        return f"instance {self.instance}" if self.instance else f"what carries the label {self.label}"
+
 
 @dataclass(frozen=True, kw_only=True)
 class UploadRow:

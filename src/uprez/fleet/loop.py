@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable, Sequence
-from copy import copy
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -19,25 +18,21 @@ from uprez.errors import (
     BudgetError,
     BusyError,
     DeniedError,
-    InputError,
     RateLimited,
     RentError,
     StoreError,
     Unclear,
     UprezError,
 )
-from uprez.fleet import checking, checks, clock, dispatch
+from uprez.fleet import clock, dispatch
 from uprez.fleet import lease as leases
-from uprez.fleet.checking import Counted, FaultError
-from uprez.fleet.checks import Surveyed
+from uprez.fleet.checking import Checks, title
 from uprez.fleet.lease import Lease
 from uprez.fleet.renting import Renter
 from uprez.fleet.watching import Watcher
-from uprez.fleet.work import ASSEMBLE, Piece, Work
-from uprez.job import Pin, Plan
+from uprez.fleet.work import ASSEMBLE, Work
 from uprez.market.vast.launch import NO_PYTHON
 from uprez.sheet import Sheet, Task
-from uprez.status import Done
 from uprez.store.open import Home
 
 DONE = "the work is done"
@@ -49,7 +44,7 @@ LOST_IN_A_ROW = 3
 LOST_IN_A_ROW_RENTED = 5
 """Of rented ones, each of them another."""
 MOST_THREADS = 16
-"""Of one worker: more do not make an encoder faster."""
+"""Of a worker on a rented machine: more do not make an encoder faster, and the GPU has the rest of the work."""
 STORE_PAUSES_S = (10.0, 60.0, 180.0)
 """Between tries to rent while the store cannot be written."""
 FAREWELL_S = 10.0
@@ -69,13 +64,19 @@ class Loop:
     """Called once for each job when it is done or failed."""
     watcher: Watcher | None = None
     """Of the lease there is."""
-    _checks: dict[str, tuple[Work, Piece, Done, asyncio.Future[Counted]]] = field(default_factory=dict)
     _ended: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         """Take what the renter has too."""
         self.home, self.market, self.ledger = self.renter.home, self.renter.market, self.renter.ledger
         self.console, self.timing = self.renter.console, self.renter.terms.timing
+        self._checks = Checks(
+            home=self.home,
+            console=self.console,
+            segment_frames=self.settings.segment_frames,
+            planned=self._lengthen,
+            looked=self._note_end,
+        )
 
     @property
     def rented(self) -> bool:
@@ -91,7 +92,7 @@ class Loop:
                 machine, reason = await self._one_lease()
             finally:
                 # Whatever ended the lease: what it published may count all the same.
-                await self._settle()
+                await self._checks.settle()
                 if not self._open():
                     self._tell_ends()
             if self._open() and reason != DONE:
@@ -203,11 +204,8 @@ class Loop:
             if done.task not in lease.handled and done.task in lease.assigned:
                 lease.handled.add(done.task)
                 work, piece = lease.assigned.pop(done.task)
-                self._begin_check(lease, work, piece, done)
-        for task, (work, piece, done, check) in list(self._checks.items()):
-            if check.done():
-                del self._checks[task]
-                self._end_check(work, piece, done, check)
+                self._checks.begin(lease.row.machine, work, piece, done)
+        self._checks.gather()
 
     async def _apply(self, lease: Lease) -> None:
         """Write the sheet anew when there is something new to ask, or the lease is half over."""
@@ -244,22 +242,21 @@ class Loop:
     async def _new_tasks(self, lease: Lease) -> list[Task]:
         """Choose more work for a lease and write it down as tasks."""
         room = dispatch.AHEAD - len(lease.assigned)
-        busy = [(work.job.id, piece) for work, piece in lease.assigned.values()]
-        busy += [(work.job.id, piece) for work, piece, _, _ in self._checks.values()]
+        busy = [(work.job.id, piece) for work, piece in lease.assigned.values()] + self._checks.busy
         new = []
         for work, piece in dispatch.choose(self.works, busy, room):
-            threads = self.threads or lease.offer.cores or 2
-            task = leases.task(self.home, lease, work, piece, min(threads, MOST_THREADS))
+            threads = self.threads or min(lease.offer.cores or 2, MOST_THREADS)
+            task = leases.task(self.home, lease, work, piece, threads)
             try:
                 task = await background.start(partial(leases.with_upload, self.home, lease, task, work))
             except DeniedError:
                 raise
             except StoreError as error:
-                self.console.warn(f"{_title(work, piece)} has to wait: {error.message}")
+                self.console.warn(f"{title(work, piece)} has to wait: {error.message}")
                 break
             lease.assigned[task.id] = (work, piece)
             new.append(task)
-            self.console.debug(f"Task {task.id}: {piece.kind} of {_title(work, piece)}")
+            self.console.debug(f"Task {task.id}: {piece.kind} of {title(work, piece)}")
         return new
 
     def _renewed(self, lease: Lease, sheet: Sheet) -> Sheet:
@@ -275,89 +272,6 @@ class Loop:
                 del lease.assigned[task]
                 lease.handled.add(task)
 
-    def _begin_check(self, lease: Lease, work: Work, piece: Piece, done: Done) -> None:
-        if work.state != "open":
-            return
-        if done.fault == "store" and self.home.remote:
-            # Another machine's run may have finished the same job meanwhile, and cleared up what this one reads.
-            self._checks[done.task] = (
-                work,
-                piece,
-                done,
-                background.start(partial(checking.elsewhere, self.home, work, done)),
-            )
-            return
-        if done.fault:
-            self._take_fault(lease.row.machine, work, piece, done)
-            return
-        work.seconds += done.seconds
-        seen = copy(work)  # the thread's own: this one may lose its plan meanwhile
-        checked: dict[str, Callable[[], Counted]] = {
-            "index": partial(checks.survey, self.home, seen, done.key, self.settings.segment_frames),
-            "enhance": partial(checks.segment, self.home, seen, piece.segment, done.key),
-            "assemble": partial(checks.result, self.home, seen, done.key),
-        }
-        check = partial(checking.patiently, self.home, seen, checked[piece.kind])
-        self._checks[done.task] = (work, piece, done, background.start(check))
-
-    def _take_fault(self, machine: str, work: Work, piece: Piece, done: Done) -> None:
-        """Take note of a try that failed on a worker."""
-        follows = dispatch.after_fault(work, piece, done.fault or "defect", done.error or "no reason given", done.hint)
-        if follows and follows != "failed":
-            self.console.warn(f"{_title(work, piece)} failed on {machine}: {done.error} ({follows})")
-        self._note_end(work)
-
-    def _end_check(self, work: Work, piece: Piece, done: Done, check: asyncio.Future[Counted]) -> None:
-        try:
-            found = check.result()
-        except FaultError:
-            self._take_fault("its machine", work, piece, done)
-            return
-        except UprezError as error:
-            # A store that refuses would refuse again after the same work was paid for once more.
-            final = isinstance(error, InputError | StoreError)
-            follows = dispatch.after_fault(work, piece, "input" if final else "verify", error.message, error.hint)
-            self.console.warn(f"{_title(work, piece)} does not count: {error.message} ({follows})")
-        else:
-            if piece in dispatch.wanted(work):
-                self._count(work, piece, found)
-        self._note_end(work)
-
-    def _count(self, work: Work, piece: Piece, found: Counted) -> None:
-        """Take note of what counts from now on."""
-        if isinstance(found, Pin):
-            work.counted[piece.segment] = found
-            work.computed += 1
-            total = len(work.plan.segments) if work.plan else 0
-            name = work.job.source.name
-            self.console.ok(f"Segment {piece.segment + 1} of {total} of {name} counts ({len(work.counted)} done)")
-        elif isinstance(found, Surveyed):
-            work.survey, work.survey_pin = found.survey, found.survey_pin
-            work.plan, work.plan_pin = found.plan, found.plan_pin
-            self._say_plan(work.job.source.name, found.plan)
-            self._lengthen()
-        else:
-            if piece != ASSEMBLE:
-                self.console.info(f"{work.job.source.name} was finished by another run")
-            work.finish(found.output, found.made)
-
-    def _say_plan(self, name: str, plan: Plan) -> None:
-        ready, pieces = plan.preflight, len(plan.segments)
-        self.console.ok(
-            f"Plan {plan.number} of {name}: {plan.count} frames in {pieces} segment{'s' if pieces > 1 else ''}, "
-            f"{plan.width}x{plan.height}, {ready.encoding.rung}, {ready.provider}"
-        )
-        for rung in ready.ladder:
-            self.console.debug(f"Tried {rung}")
-
-    async def _settle(self) -> None:
-        """Let the checks that run end: what a lost machine published may count all the same."""
-        if self._checks:
-            await asyncio.wait([check for _, _, _, check in self._checks.values()])
-        for task, (work, piece, done, check) in list(self._checks.items()):
-            del self._checks[task]
-            self._end_check(work, piece, done, check)
-
     async def _farewell(self, lease: Lease) -> str:
         """Tell the worker to leave: it costs nothing more while the last results are checked and get their names."""
         with contextlib.suppress(StoreError):  # it leaves by itself, a little later
@@ -372,16 +286,15 @@ class Loop:
         if self.watcher is not None:
             await self.watcher.end()
         # What is checked now may take long, and the machine costs: it is given back first then.
-        if self._checks:
-            await asyncio.wait([check for _, _, _, check in self._checks.values()], timeout=FAREWELL_S)
-        if all(check.done() for _, _, _, check in self._checks.values()):
-            await self._settle()
+        await self._checks.wait(FAREWELL_S)
+        if self._checks.idle:
+            self._checks.gather()
             self._tell_ends()
         return DONE
 
     def _only_results_left(self) -> bool:
         """Say whether nothing is left for a machine to do, unless a result turns out wrong."""
-        checking = {work.job.id for work, piece, _, _ in self._checks.values() if piece == ASSEMBLE}
+        checking = {job for job, piece in self._checks.busy if piece == ASSEMBLE}
         return all(work.job.id in checking for work in self._open())
 
     def _note_end(self, work: Work) -> None:
@@ -453,7 +366,3 @@ def _seconds_left(work: Work) -> float:
 def _makes_frames(lease: Lease) -> bool:
     status = lease.monitor.status
     return status is not None and status.task in lease.assigned and lease.assigned[status.task][1].kind == "enhance"
-
-
-def _title(work: Work, piece: Piece) -> str:
-    return work.job.source.name if piece.segment < 0 else f"{work.job.source.name}, segment {piece.segment + 1}"

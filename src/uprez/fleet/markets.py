@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -14,7 +13,7 @@ from uprez.fleet.budget import Traffic
 from uprez.fleet.renting import MAX_RUNTIME_S, Terms
 from uprez.fleet.work import Work
 from uprez.market.base import Market, query
-from uprez.market.local import LocalMarket
+from uprez.market.local import LocalMarket, cores
 from uprez.market.vast.market import VastMarket
 from uprez.market.vast.wire import Vast
 from uprez.report.console import Console
@@ -51,7 +50,7 @@ class Place:
 def open_market(settings: Settings, console: Console) -> Place:
     """Open the market of a run; blocks. Raises UsageError without a key, MarketError when it does not answer."""
     if settings.market == "local":
-        return Place(market=LocalMarket(settings.state_dir / "local"), families=CPU, threads=_cores())
+        return Place(market=LocalMarket(settings.state_dir / "local"), families=CPU, threads=cores())
     market = VastMarket.open(account(settings))
     market.tell, market.tell_more, market.tell_trouble = console.info, console.debug, console.warn
     market.bucket = settings.output_dir.bucket or ""
@@ -59,7 +58,7 @@ def open_market(settings: Settings, console: Console) -> Place:
     if not market.practice:
         return Place(market=market, families=GPU, threads=None)
     console.warn("practice market: CPU")
-    return Place(market=market, families=(*GPU, *CPU), threads=_cores())
+    return Place(market=market, families=(*GPU, *CPU), threads=cores())
 
 
 def account(settings: Settings) -> Vast:
@@ -79,6 +78,7 @@ def terms(settings: Settings, works: Sequence[Work], place: Place, supplies_byte
         return Terms(timing=home_timing, max_runtime_s=settings.max_runtime_s)
     result = sum(estimate.result_bytes(work.video, work.job.options) for work in works)
     source = sum(work.job.source.size for work in works)
+    packages = PACKAGES_BYTES + supplies_bytes
     max_runtime_s = settings.max_runtime_s or MAX_RUNTIME_S
     wanted = query(settings.rental)
     wanted = replace(
@@ -93,9 +93,9 @@ def terms(settings: Settings, works: Sequence[Work], place: Place, supplies_byte
         image=settings.image or IMAGE,
         budget_usd=settings.budget_usd,
         max_runtime_s=max_runtime_s,
-        packages_bytes=PACKAGES_BYTES + supplies_bytes,
+        packages_bytes=packages,
         # Segments come back to be joined, and everything may be tried once more.
-        traffic=Traffic(down_bytes=PACKAGES_BYTES + supplies_bytes + 2 * source + 2 * result, up_bytes=4 * result),
+        traffic=Traffic(down_bytes=packages + 2 * source + 2 * result, up_bytes=4 * result),
     )
 
 
@@ -106,7 +106,3 @@ def disk_gb(works: Sequence[Work]) -> int:
         default=0.0,
     )
     return max(DISK_GB_LEAST, math.ceil((most + DISK_BYTES) / 1e9))
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from uprez.config.settings import Settings
-from uprez.errors import StoreError
 from uprez.fleet import program, readiness
 from uprez.fleet.supplies import Supplies, stocked
 from uprez.fleet.work import Work
@@ -16,7 +15,7 @@ from uprez.report.fetching import Fetching
 from uprez.sheet import Ref
 from uprez.store import keys, urls
 from uprez.store.open import Home
-from uprez.store.send import send
+from uprez.store.send import ensure, send
 
 
 def bring(settings: Settings, console: Console, home: Home, works: Sequence[Work], *, rented: bool) -> Supplies:
@@ -26,8 +25,7 @@ def bring(settings: Settings, console: Console, home: Home, works: Sequence[Work
     models, paths = _networks(model.name, path)
     if not rented:
         return Supplies(models=models)
-    wheel = program.packed(settings, console)
-    supplies = stocked(home, models, paths, wheel.data, wheel.name)
+    supplies = stocked(home, models, paths, program.packed(settings, console))
     for work in works:
         try:
             _send(home, work, console)
@@ -45,15 +43,13 @@ def _networks(name: str, path: Path | None) -> tuple[dict[str, Ref], dict[str, P
 
 def _send(home: Home, work: Work, console: Console) -> None:
     """Bring an input of this machine to where rented machines can read it, unless it is there already."""
-    url = work.job.source.url
-    if not url.startswith("file:"):
+    source = work.job.source
+    if not source.url.startswith("file:"):
         return
     key = keys.source(work.job.id)
-    meta = home.state.head(key)
-    if meta is None or meta.size != work.job.source.size:
-        console.info(f"Uploading {work.job.source.name} ({readiness.in_bytes(work.job.source.size)})")
-        send(home, key, urls.path_of(url))
-        meta = home.state.head(key)
-    if meta is None or meta.size != work.job.source.size:
-        raise StoreError(f"{home.state_shown(key)} is not there after it was written")
-    work.sent = meta
+
+    def write() -> None:
+        console.info(f"Uploading {source.name} ({readiness.in_bytes(source.size)})")
+        send(home, key, urls.path_of(source.url))
+
+    work.sent = ensure(home, key, source.size, write)

@@ -54,7 +54,7 @@ async def reap(
         console.info(f"An earlier run ended without giving instance {row.instance or row.id} back")
         await _end(market, ledger, row, console, done, batch=batch, home=home)
     try:
-        await sweep(market, ledger, locks, console, done)
+        await sweep(market, ledger, console, done)
     except MarketError as error:
         if not done.stuck:
             raise
@@ -89,7 +89,7 @@ async def settle(
     return done
 
 
-async def sweep(market: Market, ledger: Ledger, locks: Path, console: Console, done: Reaped) -> None:
+async def sweep(market: Market, ledger: Ledger, console: Console, done: Reaped) -> None:
     """Destroy what carries our label and belongs to no lease that lasts."""
     found = await market.instances()  # before the rows: a lease that another run begins meanwhile must be among them
     open_rows = [row for row in ledger.open_leases() if row.place == market.place]
@@ -166,7 +166,6 @@ def _catch_up(ledger: Ledger, row: LeaseRow, home: Home) -> None:
         data = home.state.read(keys.status(row.id))
         if data is not None:
             status = statuses.read(data)
-            before = status.machine.down_bytes if status.machine else 0
-            ledger.traffic(row.id, before + status.down_bytes, status.up_bytes)
+            ledger.traffic(row.id, status.fetched_bytes, status.up_bytes)
     except (StoreError, WorkerError):
         return  # then it is not known

@@ -70,7 +70,7 @@ class Reconciling:
             last = await reaper.settle(market, self.ledger, console, again, batch=self.batch, home=self.home)
             for lease in last.ended:
                 await background.start(partial(clear, self.home, lease, whole=True))
-            await reaper.sweep(market, self.ledger, self.locks, console, last)
+            await reaper.sweep(market, self.ledger, console, last)
             self.stuck = bool(last.stuck)
         except MarketError as error:
             self.stuck = self.stuck or bool(reaped.unsettled)
@@ -84,7 +84,7 @@ class Reconciling:
             rows = [*reaper.abandoned(self.ledger, self.place.market, self.locks), *ours]
         except StoreError as error:  # whoever wants to leave must not be kept by a broken disk
             return [(f"what the ledger cannot name ({error.message})", "uprez reap")]
-        return [(_named(row), self._by_hand(row)) for row in rows]
+        return [(row.named, self._by_hand(row)) for row in rows]
 
     def clear(self, leases: Iterable[LeaseRow], *, whole: bool) -> None:
         """Remove what leases left in the store; logs stay unless it is the `whole`.
@@ -105,7 +105,3 @@ def clear(home: Home, lease: str, *, whole: bool) -> None:
         found = objects.listing(home, keys.lease_prefix(lease))
         secret = {keys.sheet(lease), *(key for key in found if "/upload-" in key)}
         objects.delete(home, found if whole else [key for key in found if key in secret])
-
-
-def _named(row: LeaseRow) -> str:
-    return f"instance {row.instance}" if row.instance else f"what carries the label {row.label}"

@@ -10,12 +10,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from uprez.errors import StoreError
 from uprez.job import Pin
+from uprez.packing import Packed
 from uprez.sheet import Install, Ref
-from uprez.store import keys, objects
+from uprez.store import keys
+from uprez.store.base import Meta
 from uprez.store.open import Home
-from uprez.store.send import send
+from uprez.store.send import ensure, send
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,10 +54,10 @@ class Supplies:
         return Install(wheel=signed(home, self.program.wheel, seconds), wheel_name=self.program.wheel_name)
 
 
-def stocked(home: Home, models: Mapping[str, Ref], paths: Mapping[str, Path], wheel: bytes, name: str) -> Supplies:
+def stocked(home: Home, models: Mapping[str, Ref], paths: Mapping[str, Path], wheel: Packed) -> Supplies:
     """Put networks (`paths`: their files) and a wheel of uprez into the state, unless they are there already."""
     pins = {model: _stock(home, keys.network(ref.sha256), ref, paths[model]) for model, ref in models.items()}
-    return Supplies(stock=pins, program=Program(wheel=_stock_wheel(home, wheel), wheel_name=name))
+    return Supplies(stock=pins, program=Program(wheel=_stock_wheel(home, wheel), wheel_name=wheel.name))
 
 
 def signed(home: Home, pin: Pin, seconds: float) -> Ref:
@@ -65,18 +66,17 @@ def signed(home: Home, pin: Pin, seconds: float) -> Ref:
 
 
 def _stock(home: Home, key: str, ref: Ref, path: Path) -> Pin:
-    meta = home.state.head(key)
-    if meta is None or meta.size != ref.size:
-        send(home, key, path)
-        meta = home.state.head(key)
-    if meta is None or meta.size != ref.size:
-        raise StoreError(f"{home.state_shown(key)} is not there after it was written")
-    return Pin(key=key, size=meta.size, etag=meta.etag, sha256=ref.sha256, version=meta.version)
+    return _pin(ensure(home, key, ref.size, lambda: send(home, key, path)), ref.sha256)
 
 
-def _stock_wheel(home: Home, wheel: bytes) -> Pin:
-    key = keys.wheel(objects.digest(wheel))
-    meta = home.state.head(key)
-    if meta is None or meta.size != len(wheel):
-        meta = home.state.write(key, wheel)
-    return Pin(key=key, size=meta.size, etag=meta.etag, sha256=objects.digest(wheel), version=meta.version)
+def _stock_wheel(home: Home, wheel: Packed) -> Pin:
+    key = keys.wheel(wheel.sha256)
+    return _pin(ensure(home, key, len(wheel.data), lambda: _write(home, key, wheel.data)), wheel.sha256)
+
+
+def _write(home: Home, key: str, data: bytes) -> None:
+    home.state.write(key, data)
+
+
+def _pin(meta: Meta, sha256: str) -> Pin:
+    return Pin(key=meta.key, size=meta.size, etag=meta.etag, sha256=sha256, version=meta.version)

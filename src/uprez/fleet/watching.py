@@ -182,8 +182,7 @@ class Watcher:
         status = self.lease.monitor.status
         if status is None:
             return Traffic()
-        before = status.machine.down_bytes if status.machine else 0
-        return Traffic(down_bytes=before + status.down_bytes, up_bytes=status.up_bytes)
+        return Traffic(down_bytes=status.fetched_bytes, up_bytes=status.up_bytes)
 
     def _unfit(self) -> str | None:
         """Say what is wrong with the machine itself: what was granted, and what the worker found there."""

@@ -4,9 +4,10 @@
 any other status from 400 on is final. Messages show a URL without its query, which may hold a signature.
 """
 
-from uprez.http.exchange import LIMITS, Body, Limits, Part, Response, request, traffic
+from uprez.http.exchange import LIMITS, Body, Limits, Part, Response, request
 from uprez.http.files import Facts, download, head
 from uprez.http.ranges import RangeFile
+from uprez.http.traffic import so_far as traffic
 from uprez.http.words import server_message, shown, xml_value
 
 __all__ = [

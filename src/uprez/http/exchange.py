@@ -1,28 +1,25 @@
-"""One request and its answer: connections, time limits, redirects, proxies, retries, and failures in our words."""
+"""One request and its answer: time limits, redirects, retries, and failures in our words."""
 
 from __future__ import annotations
 
 import contextlib
-import functools
 import itertools
-import socket
 import ssl
-import threading
 import time
-import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
-from urllib.parse import unquote, urljoin, urlsplit, urlunsplit
+from urllib.parse import urljoin, urlsplit, urlunsplit
 
 from uprez.errors import BusyError, DeniedError, FetchError
+from uprez.http import pools, traffic
 from uprez.http.retry import MOST_WAIT_S, tried
 from uprez.http.words import server_message, shown
 
 if TYPE_CHECKING:
-    from urllib3 import BaseHTTPResponse, HTTPResponse, PoolManager
+    from urllib3 import BaseHTTPResponse
 
 CONNECT_S = 10.0
 """Seconds to reach a server, and for it to take each block of a body."""
@@ -91,31 +88,6 @@ class PassingError(Exception):
         self.wait_s = wait_s
 
 
-class _Traffic:
-    """Bytes of bodies that this process has moved, whatever became of the requests: they are paid for all the same."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._down = self._up = 0
-
-    def add(self, *, down: int = 0, up: int = 0) -> None:
-        with self._lock:
-            self._down += down
-            self._up += up
-
-    def so_far(self) -> tuple[int, int]:
-        with self._lock:
-            return self._down, self._up
-
-
-_TRAFFIC = _Traffic()
-
-
-def traffic() -> tuple[int, int]:
-    """Give the bytes that this process has read (answers) and sent (requests) by HTTP so far, bodies only."""
-    return _TRAFFIC.so_far()
-
-
 class _Moved:
     """Bytes moved by one try, and the time they may have taken."""
 
@@ -127,7 +99,7 @@ class _Moved:
     def add(self, *, down: int = 0, up: int = 0) -> None:
         """Count bytes; raises TimeoutError when they come too slowly."""
         size = down + up
-        _TRAFFIC.add(down=down, up=up)
+        traffic.count(down=down, up=up)
         self._bytes += size
         if time.monotonic() - self._begin > self._total_s + self._bytes / SLOWEST:
             raise TimeoutError
@@ -237,13 +209,13 @@ def _send(
     import urllib3
 
     parts = urlsplit(url)
-    sent = {"User-Agent": _AGENT, "Accept-Encoding": "identity", **_credentials(parts.username, parts.password)}
+    sent = {"User-Agent": _AGENT, "Accept-Encoding": "identity", **pools.credentials(parts.username, parts.password)}
     sent |= headers
     if body is not None:
         sent["Content-Length"] = str(_size(body))
     if isinstance(body, bytes):
-        _TRAFFIC.add(up=len(body))  # sent in one go, which no time is measured of
-    raw = _pool(_proxy(parts.scheme, parts.hostname or "")).urlopen(
+        traffic.count(up=len(body))  # sent in one go, which no time is measured of
+    raw = pools.pool(pools.proxy(parts.scheme, parts.hostname or "")).urlopen(
         method,
         urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, parts.query, "")),
         headers=sent,
@@ -255,15 +227,6 @@ def _send(
         decode_content=False,
     )
     return Answer(status=raw.status, headers=raw.headers, raw=raw, moved=moved)
-
-
-def _credentials(user: str | None, password: str | None) -> dict[str, str]:
-    """Turn `user:password@` of a URL into the header that it means."""
-    if user is None:
-        return {}
-    import urllib3
-
-    return urllib3.make_headers(basic_auth=f"{unquote(user)}:{unquote(password or '')}")
 
 
 def _pieces(body: Path | Part, moved: _Moved) -> Iterator[bytes]:
@@ -286,71 +249,6 @@ def _size(body: Body | None) -> int:
     if isinstance(body, bytes):
         return len(body)
     return body.size if isinstance(body, Part) else body.stat().st_size
-
-
-@functools.cache
-def _pool(proxy: str | None) -> PoolManager:
-    import urllib3  # 40 ms, and most verbs of the command send nothing
-    from urllib3.connection import HTTPConnection, HTTPSConnection
-    from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
-
-    plain = type("_Plain", (_Patience, HTTPConnection), {})
-    secure = type("_Secure", (_Patience, HTTPSConnection), {})
-    manager = _through(proxy) if proxy else urllib3.PoolManager(maxsize=32)
-    manager.pool_classes_by_scheme = {
-        "http": type("_PlainPool", (HTTPConnectionPool,), {"ConnectionCls": plain}),
-        "https": type("_SecurePool", (HTTPSConnectionPool,), {"ConnectionCls": secure}),
-    }
-    return manager
-
-
-def _through(proxy: str) -> PoolManager:
-    """Make the connections through a proxy; `user:password@` of its URL is for it alone."""
-    import urllib3
-
-    parts = urlsplit(proxy)
-    secret = f"{unquote(parts.username)}:{unquote(parts.password or '')}" if parts.username is not None else None
-    return urllib3.ProxyManager(
-        urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2])),
-        maxsize=32,
-        proxy_headers=urllib3.make_headers(proxy_basic_auth=secret),
-    )
-
-
-class _Patience:
-    """Bounds the time for all of an answer's headers, which a socket's time-out, one for each byte, does not."""
-
-    timeout: float
-    sock: socket.socket
-
-    def getresponse(self) -> HTTPResponse:
-        """Wait for the headers, at most as long as for one read; a connection that is cut off then breaks."""
-        sock, late = self.sock, threading.Event()
-
-        def cut() -> None:
-            late.set()
-            with contextlib.suppress(OSError):  # closed in the meantime
-                sock.shutdown(socket.SHUT_RDWR)
-
-        timer = threading.Timer(self.timeout, cut)
-        timer.daemon = True
-        timer.start()
-        try:
-            answer: HTTPResponse = super().getresponse()  # type: ignore[misc] # the connection that this is mixed into
-        finally:
-            timer.cancel()
-        if late.is_set():  # http.client takes headers that break off for complete
-            answer.close()
-            raise TimeoutError
-        return answer
-
-
-def _proxy(scheme: str, host: str) -> str | None:
-    """Give the proxy that the environment names for a host; the system's own convention, so not a setting of ours."""
-    proxies = urllib.request.getproxies()
-    if not proxies or urllib.request.proxy_bypass(host):
-        return None
-    return proxies.get(scheme) or proxies.get("all")
 
 
 @contextlib.contextmanager

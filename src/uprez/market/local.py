@@ -43,7 +43,7 @@ class LocalMarket:
             machine=platform.node() or "localhost",
             description=f"this machine ({os.cpu_count() or 1} CPU cores)",
             usd_per_hour=Decimal(0),
-            cores=_cores(),
+            cores=cores(),
         )
         return cheapest_first([here], query)
 
@@ -133,7 +133,8 @@ class LocalMarket:
         self._children = {lease: child for lease, child in self._children.items() if child.poll() is None}
 
 
-def _cores() -> int:
+def cores() -> int:
+    """Count the CPU cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

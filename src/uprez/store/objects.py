@@ -73,11 +73,6 @@ def delete(home: Home, found: Iterable[str]) -> None:
     home.state.delete(wanted)
 
 
-def digest(data: bytes) -> str:
-    """SHA-256 of bytes, in hex."""
-    return hashlib.sha256(data).hexdigest()
-
-
 def holds_bytes(path: Path, *, size: int, sha256: str) -> bool:
     """Say whether a file holds exactly these bytes."""
     try:

@@ -8,6 +8,7 @@ from pathlib import Path
 from uprez.errors import StoreError
 from uprez.sheet import PUT_BYTES
 from uprez.store import urls
+from uprez.store.base import Meta
 from uprez.store.bucket import BucketStore
 from uprez.store.open import Home
 
@@ -18,8 +19,22 @@ PART_BYTES = 64 << 20
 PARTS_MOST = 10_000
 
 
-def send(home: Home, key: str, path: Path, *, told: Callable[[int], None] = lambda size: None) -> None:
-    """Write a file under a key of the state; `told` hears its size once it is there. Raises StoreError."""
+def ensure(home: Home, key: str, size: int, write: Callable[[], None]) -> Meta:
+    """Have an object of that size under a key of the state: `write` it unless it is there already.
+
+    Raises StoreError, also when it is not there after it was written.
+    """
+    meta = home.state.head(key)
+    if meta is None or meta.size != size:
+        write()
+        meta = home.state.head(key)
+    if meta is None or meta.size != size:
+        raise StoreError(f"{home.state_shown(key)} is not there after it was written")
+    return meta
+
+
+def send(home: Home, key: str, path: Path) -> None:
+    """Write a file under a key of the state. Raises StoreError."""
     size = path.stat().st_size
     bucket = home.state
     if size <= PUT_BYTES or not isinstance(bucket, BucketStore):
@@ -34,4 +49,3 @@ def send(home: Home, key: str, path: Path, *, told: Callable[[int], None] = lamb
             home.uploads.ended(begun.number)
             raise
         home.uploads.ended(begun.number)
-    told(size)

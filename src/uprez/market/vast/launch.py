@@ -7,8 +7,6 @@ from importlib import resources
 from uprez.market.base import QUIET
 
 ENTRYPOINT = "/bin/bash"
-MOST_TEXT = 4000
-"""Characters of entrypoint and arguments together, below the market's 4,096."""
 LINGER_S = 60
 """Between the end of the work and the end of the machine, so that the controller can read its last lines."""
 NO_PYTHON = "no Python 3.11 or later in this image"

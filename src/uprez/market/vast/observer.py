@@ -9,13 +9,12 @@ from datetime import UTC, datetime
 from decimal import Decimal
 
 from uprez.market.base import Instance, InstanceState, Rates
+from uprez.market.vast.destroy import ABSENT
 from uprez.market.vast.records import VastInstance
 from uprez.market.vast.rules import HOURS_PER_MONTH
 
 AGREE = 3
 """Looks in a row that must find an instance in a bad state before the last of them is believed."""
-ABSENT = 2
-"""Complete lists in a row that must lack one that was seen before."""
 YOUNG_S = 90.0
 """The list may lag behind a renting for so long."""
 _ON_ITS_WAY = frozenset({"", "created", "loading", "rebooting", "recycling", "restarting", "scheduling"})
