@@ -170,7 +170,11 @@ class Rented:
             "VAST_API_KEY": self.market.key,
         }
         (self.top / ".env").write_text("".join(f"{name}={value}\n" for name, value in values.items()))
-        write_clip(self.top / "clip.mp4", FRAMES, (160, 90), 0)
+        self.show(FRAMES)
+
+    def show(self, frames: int) -> None:
+        """Make the input a clip of so many frames."""
+        write_clip(self.top / "clip.mp4", frames, (160, 90), 0)
         data = (self.top / "clip.mp4").read_bytes()
         self.server.client.put_object(Bucket=self.bucket, Key="input/clip.mp4", Body=data)
 

@@ -116,6 +116,7 @@ def test_an_interrupted_start_still_gives_back_what_an_earlier_run_left(rent: Ma
 def test_a_reader_that_stops_reading_stops_neither_lease_nor_signal(rent: MakeRented) -> None:
     """With a full pipe the lease is renewed all the same; a closed terminal's SIGHUP gives the machine back: 130."""
     rented = rent(lease_s=4)
+    rented.show(2500)  # the work must outlast the first renewal
     run = rented.start("run", "--verbose", pipe_bytes=SMALL_PIPE)
     rented.wait_for_calls("manage", 1)
     run.send_signal(signal.SIGHUP)
