@@ -50,6 +50,9 @@ OTHERS: dict[str, object] = {
     "codec": "hevc",
     "container": "mkv",
     "crf": 0,
+    "pix_fmt": "yuv420p10le",
+    "deinterlace": "off",
+    "cfr": Fraction(25),
     "start": Fraction(1),
     "duration": Fraction(1),
 }

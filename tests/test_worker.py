@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -49,3 +52,34 @@ def test_a_defect_names_the_task_it_came_from(tmp_path: Path, monkeypatch: pytes
     assert [(done.task, done.fault) for done in status.done] == [(task.id, "defect")]
     assert "planted" in (status.done[0].error or "")
     assert not list(tmp_path.glob("scratch-*"))
+
+
+def test_a_third_of_an_input_is_read_where_it_lies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tasks that need little of a film do not fetch it; once they have asked for more, it is fetched, one time."""
+    fetched: list[str] = []
+
+    def fetch(url: str, path: Path, **_: object) -> None:
+        fetched.append(url)
+        path.write_bytes(b"film")
+
+    monkeypatch.setattr(worker.urls, "fetch_source", fetch)
+    url = "http://127.0.0.1:9/film.mkv?signed"
+    task = Task(
+        id="0000000a-1",
+        kind="enhance",
+        job="0123456789abcdef",
+        name="film.mkv",
+        source_url=url,
+        source_size=4,
+        put=Put(url="", key="k"),
+        options=Options(),
+    )
+    watch = SimpleNamespace(current=lambda task: task, check=lambda task, left_s: None)
+    log = SimpleNamespace(say=lambda text: None)
+    doer = worker._Worker(watch, log, SimpleNamespace(), tmp_path)  # type: ignore[arg-type]
+    assert [doer._source(task, Fraction(1, 6)) for _ in range(2)] == [url, url]
+    assert fetched == []
+    here = (tmp_path / "source-0123456789abcdef.mkv").as_uri()
+    assert [doer._source(task, Fraction(1, 6)) for _ in range(3)] == [here] * 3
+    assert fetched == [url]
+    assert doer._source(replace(task, job="f" * 16)) == (tmp_path / f"source-{'f' * 16}.mkv").as_uri()

@@ -23,7 +23,7 @@ import onnx
 from numpy.typing import NDArray
 
 from uprez.enhance.session import RUNGS, Session, open_session
-from uprez.job import scaled
+from uprez.job import Colour, scaled
 from uprez.models import MODELS, Model, weights
 from uprez.models.graphs import GraphSpec, planes_graph
 
@@ -147,15 +147,15 @@ def report(model: Model, rows: Sequence[Row], runs_on: str, rounds: int, load: f
 
 
 def _planes(model: Model, network: onnx.ModelProto, width: int, height: int, scale: Fraction, threads: int) -> Session:
+    colour = Colour(matrix="bt709", full_range=False, siting="left")
     spec = GraphSpec(
         width=width,
         height=height,
         out_width=scaled(width, scale),
         out_height=scaled(height, scale),
         native_scale=model.native_scale,
-        matrix="bt709",
-        full_range=False,
-        siting="left",
+        source=colour,
+        target=colour,
     )
     return open_session(planes_graph(network, spec), families=("openvino", "cpu"), threads=threads)
 

@@ -16,9 +16,12 @@ PIXELS_VERSION = 1
 """Raised whenever uprez makes other pictures from the same input, options and weights: it is part of a job's id."""
 
 Mode = Literal["upscale", "interp", "both"]
+Deinterlace = Literal["auto", "on", "off"]
 StreamKind = Literal["video", "audio", "subtitle", "attachment", "data"]
-Siting = Literal["left", "center", "topleft"]
-Matrix = Literal["bt601", "bt709", "bt2020"]
+Siting = Literal["left", "center", "topleft", "top", "bottomleft", "bottom"]
+Matrix = Literal["bt601", "bt709", "bt2020", "fcc", "smpte240m"]
+Family = Literal["yuv", "gray", "rgb"]
+FieldOrder = Literal["progressive", "top", "bottom", "unknown"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +37,11 @@ class Options:
     """Suffix of the result; "auto": mp4 where it can carry every stream, else mkv."""
     crf: int | None = None
     """Constant quality in the codec's own scale (lower is better); None: the codec's default."""
+    pix_fmt: str = "auto"
+    """The result's pixel format by FFmpeg's name; "auto": the source's depth, see `media.encode.pix_fmt`."""
+    deinterlace: Deinterlace = "auto"
+    cfr: Fraction | None = None
+    """Constant frames a second of the result, by repeating frames and leaving some out; None: each at its own time."""
     start: Fraction = Fraction(0)
     """Seconds after the video's first frame."""
     duration: Fraction | None = None
@@ -42,17 +50,66 @@ class Options:
 
 @dataclass(frozen=True, kw_only=True)
 class Colour:
-    """How code values become light. The four tags are H.273 numbers as the source states them (2: unspecified)."""
+    """How samples are stored and become light. The three tags are H.273 numbers as the source states them (2: none)."""
 
     matrix: Matrix
-    """The matrix to compute with: the source's, or what the rule for untagged video says."""
+    """The matrix to compute with: the source's, or what the rule for untagged video says; of RGB, its result's."""
     full_range: bool
     siting: Siting
+    """Where chroma samples lie among the luma samples, where there are fewer of them."""
     depth: int = 8
-    """Bits per sample."""
+    """Bits per sample, 8 to 16."""
+    family: Family = "yuv"
+    across: int = 2
+    """Luma samples for each chroma sample, horizontally: 1, 2 or 4."""
+    down: int = 2
+    """The same, vertically."""
     tag_matrix: int = 2
     tag_primaries: int = 2
     tag_transfer: int = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Turn:
+    """How a stored picture is to be shown: mirrored left to right, if so, then turned clockwise."""
+
+    quarters: int = 0
+    """Quarter turns, 0 to 3."""
+    mirrored: bool = False
+
+    @property
+    def lies(self) -> bool:
+        """Width and height change places."""
+        return self.quarters % 2 == 1
+
+
+UPRIGHT = Turn()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mastering:
+    """Static HDR metadata (SMPTE ST 2086, CTA-861.3): the display a film was graded on and how bright it gets."""
+
+    red: tuple[Fraction, Fraction] | None = None
+    """CIE 1931 x and y."""
+    green: tuple[Fraction, Fraction] | None = None
+    blue: tuple[Fraction, Fraction] | None = None
+    white: tuple[Fraction, Fraction] | None = None
+    luminance: tuple[Fraction, Fraction] | None = None
+    """Of the display, smallest and largest, in cd/m2."""
+    max_cll: int | None = None
+    """Brightest pixel, in cd/m2."""
+    max_fall: int | None = None
+    """Brightest frame on average, in cd/m2."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chapter:
+    """A named part of a video, in seconds."""
+
+    start: Fraction
+    end: Fraction
+    title: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +121,14 @@ class Stream:
     codec: str
     language: str | None = None
     title: str | None = None
+    dispositions: tuple[str, ...] = ()
+    """FFmpeg's names ("default", "forced")."""
+    start: Fraction | None = None
+    """Seconds at which it begins, where the header says so."""
+    channels: int | None = None
+    """Of sound."""
+    sample_rate: int | None = None
+    """Of sound, in samples a second."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,8 +152,40 @@ class Video:
     duration: Fraction | None
     """Seconds."""
     frames: int | None
+    """As the container counts them, or duration times rate: see `frames_counted`."""
     colour: Colour
     others: tuple[Stream, ...] = ()
+    frames_counted: bool = False
+    """The container counts its frames; False: `frames` is an estimate."""
+    start: Fraction | None = None
+    """Seconds at which the picture begins, where the header says so."""
+    turn: Turn = UPRIGHT
+    field_order: FieldOrder = "progressive"
+    """Which field of an interlaced video is shown first."""
+    flagged: bool = False
+    """Its frames say which of them are interlaced."""
+    alpha: bool = False
+    """It has an alpha plane, which is left out."""
+    mastering: Mastering | None = None
+    dynamic_hdr: tuple[str, ...] = ()
+    """HDR metadata that changes from frame to frame ("HDR10+", "Dolby Vision"): it would not fit a result."""
+    title: str | None = None
+    chapters: tuple[Chapter, ...] = ()
+
+    @property
+    def interlaced(self) -> bool:
+        """It is made of fields."""
+        return self.field_order != "progressive"
+
+    @property
+    def shown_size(self) -> tuple[int, int]:
+        """Width and height of the picture as it is to be shown."""
+        return (self.height, self.width) if self.turn.lies else (self.width, self.height)
+
+    @property
+    def shown_sar(self) -> Fraction:
+        """Width over height of a sample as it is to be shown."""
+        return 1 / self.sar if self.turn.lies else self.sar
 
     @property
     def audio(self) -> tuple[Stream, ...]:
@@ -108,6 +205,14 @@ class Index:
     """Those of `pts` at which decoding can begin."""
     last_duration: int
     """Ticks for which the last frame is shown."""
+    vfr: bool = False
+    """The frames are not all shown equally long."""
+    damaged: int = 0
+    """Packets that the container gives as damaged, or whose time or head is."""
+    breaks: int = 0
+    """Times at which the stream's clock jumped; `pts` are those of a clock that goes on."""
+    patched: int = 0
+    """Packets whose time was wrong alone; `pts` has the one at which they are due."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -171,13 +276,19 @@ class Plan:
     first: int
     """Position in the index of the first frame to process."""
     count: int
+    """Frames of the source to process."""
     width: int
     height: int
-    """Output size in pixels, both even."""
+    """Output size in pixels."""
     container: str
     """Suffix of the result ("mp4", "mkv")."""
     preflight: Preflight
     segments: tuple[Segment, ...]
+
+    @property
+    def frames(self) -> int:
+        """Number of frames of the result."""
+        return sum(segment.count for segment in self.segments)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -234,6 +345,6 @@ def job_id(source: Source, options: Options, model_sha256: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def scaled(side: int, scale: Fraction) -> int:
-    """Give the output side for an input side: the nearest even number of pixels, at least 2."""
-    return max(2, 2 * round(side * scale / 2))
+def scaled(side: int, scale: Fraction, multiple: int = 2) -> int:
+    """Give the output side for an input side: the nearest multiple of so many pixels, at least one of them."""
+    return multiple * max(1, round(side * scale / multiple))

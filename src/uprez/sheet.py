@@ -13,7 +13,7 @@ from uprez import wire
 from uprez.errors import WorkerError
 from uprez.job import Options
 
-SCHEMA = 3
+SCHEMA = 4
 """Raised when a worker of an older version could misread a sheet; both sides must be equal."""
 
 PUT_BYTES = 5_000_000_000

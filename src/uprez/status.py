@@ -27,6 +27,8 @@ class Done:
     size: int = 0
     sha256: str = ""
     frames: int = 0
+    damaged: int = 0
+    """Of the source's frames that it needed, how many could not be decoded whole."""
     seconds: float = 0.0
     fault: Fault | None = None
     error: str | None = None

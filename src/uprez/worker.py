@@ -16,6 +16,7 @@ from typing import TypeVar
 
 from uprez import wire
 from uprez.enhance import pipeline
+from uprez.enhance.feed import Feed
 from uprez.enhance.upscale import Upscaler, open_upscaler
 from uprez.errors import (
     BusyError,
@@ -29,11 +30,11 @@ from uprez.errors import (
     UprezError,
     VerifyError,
 )
-from uprez.job import Index, Plan, Preflight, Survey, Video, scaled
+from uprez.job import Index, Plan, Preflight, Survey, Video
 from uprez.logbook import Logbook, Reporter, starts
 from uprez.machine import Machine
 from uprez.media import decode, encode, mux, probe, timeline, verify
-from uprez.media.encode import Picture
+from uprez.media.target import Target, target
 from uprez.models import MODELS
 from uprez.sheet import PUT_BYTES, Ref, Task, Upload
 from uprez.status import Done, Fault
@@ -46,6 +47,8 @@ MARKER = "VASTAI_PIPELINE_COMPLETED_SUCCESSFULLY"
 PROGRESS_S = 5.0
 PUBLISH_PAUSES_S = (5.0, 15.0, 60.0, 120.0, 120.0)
 """Between tries to publish what was made, when the store does not take it: it was work, and it lies here safely."""
+READ_BY_RANGES = Fraction(1, 3)
+"""Of an input from afar, what is read where it lies."""
 T = TypeVar("T")
 
 
@@ -93,8 +96,11 @@ class _Worker:
         self._scratch = scratch
         self._upscaler: tuple[object, Upscaler] | None = None
         self._proved: list[Plan] = []
+        self._shares: dict[str, Fraction] = {}
+        """Of each job's input, how much was asked for here; a part that is read twice counts twice."""
         self.failed = 0
         self._stopped = False
+        self._damaged = 0
 
     def close(self) -> None:
         """Remove what was written on this machine."""
@@ -115,6 +121,7 @@ class _Worker:
     def do(self, task: Task) -> None:
         """Do one task and report how it ended; only a defect of ours passes through."""
         self.reporter.doing("working", task.id)
+        self._damaged = 0
         started = time.monotonic()
         done = Done(task=task.id, key=task.put.key)
         try:
@@ -127,6 +134,7 @@ class _Worker:
                     size=part.stat().st_size,
                     sha256=urls.digest(part),
                     frames=frames,
+                    damaged=self._damaged,
                     seconds=time.monotonic() - started,
                 )
             self.log.say(f"Upload complete: {task.put.key}")
@@ -184,11 +192,17 @@ class _Worker:
             raise StoreError(f"{put.key}: the description of its upload is missing")
         urls.put_parts(wire.load(Upload, fetched.data, where="the upload's description"), part)
 
-    def _source(self, task: Task) -> str:
-        """Give the URL of a local file that holds the input: one from afar is brought here once for all its tasks."""
+    def _source(self, task: Task, share: Fraction = Fraction(1)) -> str:
+        """Give a URL of the input, of which so large a share will be read.
+
+        One from afar is brought here once for all its tasks, as soon as they need more than a third of it.
+        """
         if task.source_url.startswith("file:"):
             return task.source_url
         path = self._source_path(task)
+        self._shares[task.job] = self._shares.get(task.job, Fraction(0)) + share
+        if not path.exists() and self._shares[task.job] <= READ_BY_RANGES:
+            return self.watch.current(task).source_url
         if not path.exists():
             for old in self._scratch.glob("source-*"):
                 old.unlink()  # jobs come one after the other: the disk needs to hold one
@@ -226,16 +240,17 @@ class _Worker:
 
     def _preflight(self, task: Task, index: Index, first: int) -> Preflight:
         video, options = index.video, task.options
-        width, height = scaled(video.width, options.scale), scaled(video.height, options.scale)
-        families = self.watch.sheet.families
-        upscaler = self._open(task.options.model, video, width, height, families, task.threads)
-        (frame,) = decode.frames(self._source(task), index, first, 1, threads=task.threads)
+        wanted, families = target(video, options), self.watch.sheet.families
+        upscaler = self._open(task.options.model, video, wanted, families, task.threads)
+        (frame,) = decode.frames(
+            self._source(task), index, first, 1, threads=task.threads, deinterlace=options.deinterlace
+        )
         upscaler(frame)  # warm-up
         began = time.monotonic()
         upscaler(frame)
         seconds = time.monotonic() - began
-        picture = _picture(video, width, height)
-        choice = encode.choose(options.codec, picture, crf=options.crf, threads=task.threads)
+        picture = encode.picture(video, options, wanted)
+        choice = encode.choose(wanted.codec, picture, crf=options.crf, threads=task.threads)
         session = upscaler.session
         return Preflight(
             family=session.family,
@@ -252,16 +267,24 @@ class _Worker:
         """Make one segment: decode, enhance and encode at the same time, then check what was written."""
         plan, survey = self._plan(task)
         segment = plan.segments[_given(task.segment, "segment number")]
-        index, ready = survey.index, plan.preflight
+        index, ready, options = survey.index, plan.preflight, plan.options
+        times = timeline.planned(index, plan)
         title = f"segment {segment.number + 1} of {len(plan.segments)}"
         self.log.say(f"Enhancing {task.name}, {title}: {segment.count} frames")
         upscaler = self._follow(plan, index.video)
-        source = decode.frames(
-            self._source(task), index, plan.first + segment.first, segment.count, threads=ready.encoding.threads
-        )
+        first, count = times.needed(segment.first, segment.count)
+        url, threads = self._source(task, Fraction(count, len(index.pts))), ready.encoding.threads
+        source = Feed(decode.frames(url, index, first, count, threads=threads, deinterlace=options.deinterlace), first)
         progress = _Progress(self, task, segment.count, title)
-        with encode.Encoder(part, ready.encoding, _picture(index.video, plan.width, plan.height)) as encoder:
-            frames = pipeline.run(source, upscaler, encoder.write, on_frame=progress.frame)
+        picture = encode.picture(index.video, options, target(index.video, options))
+        with encode.Encoder(part, ready.encoding, picture) as encoder:
+            frames = pipeline.run(
+                source.shown(times.shown(segment.first, segment.count)),
+                upscaler,
+                encoder.write,
+                on_frame=progress.frame,
+            )
+        self._damaged = source.damaged
         verify.segment(part.resolve().as_uri(), plan=plan, segment=segment)
         self.log.say(f"Finished {title}: {frames} frames at {progress.fps(frames):.2f} fps")
         return frames
@@ -269,11 +292,12 @@ class _Worker:
     def _follow(self, plan: Plan, video: Video) -> Upscaler:
         """Open what the plan says, and prove before the first frame that this machine's segments join the others."""
         ready, encoding = plan.preflight, plan.preflight.encoding
-        upscaler = self._open(plan.options.model, video, plan.width, plan.height, (ready.family,), encoding.threads)
+        wanted = target(video, plan.options)
+        upscaler = self._open(plan.options.model, video, wanted, (ready.family,), encoding.threads)
         if upscaler.session.precision != ready.precision:
             raise PlanError(f"the plan wants {ready.precision}, {upscaler.session.provider} runs differently here")
         if plan not in self._proved:
-            if encode.trial(encoding, _picture(video, plan.width, plan.height)) != ready.extradata_sha256:
+            if encode.trial(encoding, encode.picture(video, plan.options, wanted)) != ready.extradata_sha256:
                 raise PlanError(f"{encoding.rung} writes other settings here than where the plan was made")
             self._proved.append(plan)
         return upscaler
@@ -284,10 +308,12 @@ class _Worker:
         self.log.say(f"Assembling {task.name} from {len(task.inputs)} segments")
         segments = [self._fetched(task, number) for number in range(len(task.inputs))]
         self.watch.check(task, left_s=None)
-        mux.assemble(part, plan=plan, index=survey.index, segments=segments, source_url=self._source(task))
+        # Sound lies all over the file; without any, its headers are enough.
+        share = Fraction(1 if mux.carried(survey.index.video, plan.container) else 0)
+        mux.assemble(part, plan=plan, index=survey.index, segments=segments, source_url=self._source(task, share))
         for segment in segments:
             segment.unlink()
-        return plan.count
+        return plan.frames
 
     def _plan(self, task: Task) -> tuple[Plan, Survey]:
         task = self.watch.current(task)
@@ -305,18 +331,16 @@ class _Worker:
         urls.fetch(ref.url, path, sha256=ref.sha256)
         return path
 
-    def _open(
-        self, model_name: str, video: Video, width: int, height: int, families: tuple[str, ...], threads: int
-    ) -> Upscaler:
+    def _open(self, model_name: str, video: Video, wanted: Target, families: tuple[str, ...], threads: int) -> Upscaler:
         """Open the model for this picture, or take the session that is open already: compiling costs seconds."""
         model = MODELS[model_name]
-        wanted = (model.name, video.width, video.height, video.colour, width, height, threads)
+        opening = (model.name, video.width, video.height, video.colour, video.turn, wanted, threads)
         held = self._upscaler
-        if held is None or held[0] != wanted or held[1].session.family not in families:
+        if held is None or held[0] != opening or held[1].session.family not in families:
             self._upscaler = None
             network = self._network(model.name)
-            opened = open_upscaler(network, model, video, width, height, families=families, threads=threads)
-            held = self._upscaler = (wanted, opened)
+            opened = open_upscaler(network, model, video, wanted, families=families, threads=threads)
+            held = self._upscaler = (opening, opened)
         upscaler = held[1]
         session = upscaler.session
         self.reporter.machine(session.device, session.provider, session.ladder)
@@ -367,10 +391,6 @@ class _Progress:
     def fps(self, frames: int) -> float:
         """Frames a second so far."""
         return frames / max(time.monotonic() - self._began, 1e-6)
-
-
-def _picture(video: Video, width: int, height: int) -> Picture:
-    return Picture(width=width, height=height, sar=video.sar, rate=video.rate or Fraction(25), colour=video.colour)
 
 
 def _given(value: T | None, what: str) -> T:

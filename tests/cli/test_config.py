@@ -82,6 +82,8 @@ SAMPLES = {
     "type": "bid",
     "rank": "value",
     "min_reliability": "0.9",
+    "pix_fmt": "yuv444p",
+    "deinterlace": "on",
 }
 """Values for the flags that do not take a 7."""
 

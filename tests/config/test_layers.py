@@ -341,8 +341,10 @@ def test_what_is_no_longer_needed_warns_once_and_does_nothing(config: Write) -> 
 
 def test_what_has_no_effect_yet_is_said_in_one_line(config: Write) -> None:
     """Keys of a later version are named together, and only where they differ from the default."""
-    config("vast: {min_vram: 12, wait: true}\nvideo: {precision: f32, pix_fmt: yuv420p}\n")
-    assert load({}).notes == ("[WARN] read, but this version does not act on it yet: video.pix_fmt, video.precision",)
+    config("vast: {min_vram: 12, wait: true}\nvideo: {precision: f32, encoder_preset: slow}\n")
+    assert load({}).notes == (
+        "[WARN] read, but this version does not act on it yet: video.encoder_preset, video.precision",
+    )
 
 
 @pytest.mark.parametrize("mode", ["interp", "both"])

@@ -7,6 +7,7 @@ import json
 import os
 import re
 import shutil
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -289,3 +290,28 @@ def first_luma(path: Path) -> NDArray[np.uint8]:
     with av.open(str(path)) as container:
         frame = next(container.decode(video=0))
         return frame.to_ndarray()[: frame.height]
+
+
+def test_a_constant_rate_is_the_same_in_one_piece_and_in_many(house: House, clip: MakeClip) -> None:
+    """--cfr repeats and leaves out frames at exact times, the sound stays, and the name says it; pieces equal one."""
+    source = clip()
+    count = len(frames(source))
+    made = []
+    for number, pieces in enumerate(((), ("--segment-frames", "7"))):
+        output = house.top / f"out{number}"
+        ended = house.enhance(
+            *("--cfr", "29.97", "--codec", "ffv1", "--scale", "1", "--output-dir", str(output)), *pieces
+        )
+        assert ended.code == 0, ended.out + ended.err
+        (result,) = output.glob("*.mkv")
+        made.append(frames(result))
+        assert result.name == "clip.x1-29.97fps.mkv"
+        assert sound(result) == sound(source)
+    assert made[0] == made[1]
+    with av.open(str(result)) as container:
+        times = [frame.pts * frame.time_base for frame in container.decode(video=0)]
+    assert len(times) == round(Fraction(count, 25) * Fraction(30000, 1001))
+    # Matroska's clock has milliseconds.
+    assert all(
+        abs(at - times[0] - number * Fraction(1001, 30000)) <= Fraction(1, 1000) for number, at in enumerate(times)
+    )

@@ -194,3 +194,18 @@ def test_writing_and_reporting_happen_on_the_callers_thread() -> None:
     pipeline.run(Source(2)(), upscale, write, on_frame=report)
     here = threading.current_thread().name
     assert seen == {"inference": "uprez-inference", "write": here, "report": here}
+
+
+def test_a_frame_that_is_shown_longer_is_enhanced_once() -> None:
+    """The very same frame again, right away, costs nothing; an equal one later does."""
+    first, second = frame(0), frame(1)
+    seen: list[int] = []
+
+    def enhance(item: Frame) -> Frame:
+        seen.append(item.pts)
+        return same(item)
+
+    written: list[int] = []
+    shown = iter([first, first, first, second, first])
+    count = pipeline.run(shown, enhance, lambda item: written.append(item.pts), on_frame=nothing)
+    assert (count, written, seen) == (5, [0, 0, 0, 1, 0], [0, 1, 0])

@@ -12,18 +12,11 @@ import pytest
 from uprez.enhance import session as sessions
 from uprez.enhance.session import RUNGS, Rung, open_session
 from uprez.errors import ModelError
+from uprez.job import Colour
 from uprez.models.graphs import GraphSpec, planes_graph
 
-SPEC = GraphSpec(
-    width=32,
-    height=16,
-    out_width=64,
-    out_height=32,
-    native_scale=1,
-    matrix="bt709",
-    full_range=False,
-    siting="left",
-)
+COLOUR = Colour(matrix="bt709", full_range=False, siting="left")
+SPEC = GraphSpec(width=32, height=16, out_width=64, out_height=32, native_scale=1, source=COLOUR, target=COLOUR)
 PLANES = [np.full((16, 32), 100, np.uint8), np.full((8, 16), 90, np.uint8), np.full((8, 16), 160, np.uint8)]
 
 

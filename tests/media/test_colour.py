@@ -8,7 +8,7 @@ import pytest
 
 from uprez.errors import InputError
 from uprez.job import Colour
-from uprez.media.colour import colour_of, tags_for
+from uprez.media.colour import colour_of, result_colour, tags_for
 
 
 def _colour(
@@ -19,12 +19,14 @@ def _colour(
     full_range: bool = False,
     siting: str | None = "left",
     size: tuple[int, int] = (1280, 720),
+    pix_fmt: str = "yuv420p",
 ) -> Colour:
     return colour_of(
+        pix_fmt=pix_fmt,
         matrix=matrix,
         primaries=primaries,
         transfer=transfer,
-        full_range=full_range,
+        colour_range=2 if full_range else 1,
         siting=siting,
         width=size[0],
         height=size[1],
@@ -55,18 +57,50 @@ def test_a_stated_matrix_wins_over_the_size(tag: int, matrix: str) -> None:
 
 
 @pytest.mark.parametrize("transfer", [16, 18])
-def test_hdr_is_refused(transfer: int) -> None:
-    """PQ and HLG video is refused, by name."""
-    with pytest.raises(InputError, match=r"HDR.*(PQ|HLG)"):
-        _colour(transfer=transfer)
+def test_hdr_keeps_its_transfer(transfer: int) -> None:
+    """PQ and HLG code values are computed with as they are, and the result says what they are."""
+    colour = _colour(matrix=9, primaries=9, transfer=transfer, pix_fmt="yuv420p10le")
+    assert (colour.matrix, colour.depth) == ("bt2020", 10)
+    tags = tags_for(result_colour(colour, "yuv420p10le"), Fraction(24))
+    assert (tags.matrix, tags.primaries, tags.transfer) == (9, 9, transfer)
 
 
-def test_rare_matrices_and_sitings_are_refused() -> None:
+@pytest.mark.parametrize("matrix", [8, 10, 14])
+def test_rare_matrices_are_refused(matrix: int) -> None:
     """What cannot be computed right is refused rather than guessed."""
-    with pytest.raises(InputError, match="YCgCo"):
-        _colour(matrix=8)
-    with pytest.raises(InputError, match="bottomleft"):
-        _colour(siting="bottomleft")
+    with pytest.raises(InputError, match="matrix"):
+        _colour(matrix=matrix)
+
+
+@pytest.mark.parametrize("siting", ["left", "center", "topleft", "top", "bottomleft", "bottom"])
+def test_every_siting_is_kept(siting: str) -> None:
+    """Chroma stays where the source says it is."""
+    assert result_colour(_colour(siting=siting), "yuv420p10le").siting == siting
+
+
+@pytest.mark.parametrize(("pix_fmt", "full_range"), [("rgb24", True), ("gray", True), ("yuv444p", False)])
+def test_an_unsaid_range_is_the_formats(pix_fmt: str, full_range: bool) -> None:
+    """RGB and gray are full where nothing is said, YUV is limited."""
+    colour = colour_of(
+        pix_fmt=pix_fmt, matrix=2, primaries=2, transfer=2, colour_range=0, siting=None, width=64, height=48
+    )
+    assert colour.full_range == full_range
+
+
+def test_rgb_becomes_limited_709() -> None:
+    """A result of RGB is BT.709 in limited range and says so, whatever its size."""
+    source = _colour(matrix=0, pix_fmt="gbrp", full_range=True, size=(320, 240))
+    made = result_colour(source, "yuv420p")
+    assert (made.matrix, made.full_range, made.siting, made.family) == ("bt709", False, "left", "yuv")
+    assert tags_for(made, Fraction(25)).matrix == 1
+
+
+@pytest.mark.parametrize(("tag", "matrix"), [(4, "fcc"), (7, "smpte240m")])
+def test_old_matrices_are_computed_with(tag: int, matrix: str) -> None:
+    """FCC and SMPTE 240M are what their tags say."""
+    colour = _colour(matrix=tag)
+    assert colour.matrix == matrix
+    assert tags_for(colour, Fraction(30)).matrix == tag
 
 
 def test_siting_without_a_tag_depends_on_the_range() -> None:

@@ -12,10 +12,12 @@ import numpy as np
 import pytest
 
 from uprez.errors import EncodeError
-from uprez.job import Colour
-from uprez.media import probe
+from uprez.job import Colour, Mastering
+from uprez.media import decode, probe
 from uprez.media.encode import LADDERS, Choice, Encoder, Picture, Rung, choose, extradata_sha256
 from uprez.media.frame import Frame
+from uprez.media.layouts import layout
+from uprez.media.target import CODECS, PIX_FMTS
 
 SOFTWARE = {"h264": "libx264", "hevc": "libx265", "ffv1": "ffv1"}
 
@@ -109,11 +111,57 @@ def test_the_same_frames_give_the_same_file_twice(tmp_path: Path, codec: str) ->
     assert decoded[0] == decoded[1]
 
 
-def test_auto_is_h264_until_its_decoders_end() -> None:
-    """ "auto" is H.264 to 4096 pixels a side and HEVC beyond."""
-    small = choose("auto", replace(PICTURE, width=4096, height=64), crf=None, threads=2)
-    large = choose("auto", replace(PICTURE, width=4098, height=64), crf=None, threads=2)
-    assert (small.encoding.codec, large.encoding.codec) == ("h264", "hevc")
+@pytest.mark.parametrize(
+    ("codec", "pix_fmt"), [(codec, name) for codec, names in PIX_FMTS.items() for name in names if codec in LADDERS]
+)
+def test_every_pixel_format_is_written_and_read_back(tmp_path: Path, codec: str, pix_fmt: str) -> None:
+    """Each format that a codec's results may have is encoded, at odd sides where these are allowed."""
+    how = layout(pix_fmt)
+    colour = replace(PICTURE.colour, depth=how.depth, across=how.across, down=how.down)
+    odd = codec == "ffv1"
+    picture = replace(PICTURE, width=69 if odd else 72, height=49 if odd else 48, colour=colour)
+    choice = choose(codec, picture, crf=None, threads=1)
+    assert choice.encoding.pix_fmt == pix_fmt
+    path = tmp_path / "segment.mkv"
+    chroma = (-(-picture.height // how.down), -(-picture.width // how.across))
+    kind = np.uint8 if how.depth == 8 else np.uint16
+    ramp = (np.arange(picture.height * picture.width) % (1 << how.depth)).astype(kind)
+    luma = ramp.reshape(picture.height, picture.width)
+    planes = (luma, *[np.full(chroma, 3 << (how.depth - 3), kind)] * 2)
+    with Encoder(path, choice.encoding, picture) as encoder:
+        for number in range(3):
+            encoder.write(Frame(planes=planes, pts=number))
+    index = probe.index(path.as_uri())
+    assert index.video.pix_fmt == pix_fmt
+    got = list(decode.frames(path.as_uri(), index, 0, 3, threads=1))
+    assert [plane.shape for plane in got[0].planes] == [plane.shape for plane in planes]
+    if codec == "ffv1":
+        assert all(np.array_equal(a, b) for frame in got for a, b in zip(frame.planes, planes, strict=True))
+
+
+def test_hdr_metadata_is_in_the_stream(tmp_path: Path) -> None:
+    """The mastering display and the light levels of an HDR source are in an HEVC result."""
+    facts = Mastering(
+        red=(Fraction(34000, 50000), Fraction(16000, 50000)),
+        green=(Fraction(13250, 50000), Fraction(34500, 50000)),
+        blue=(Fraction(7500, 50000), Fraction(3000, 50000)),
+        white=(Fraction(15635, 50000), Fraction(16450, 50000)),
+        luminance=(Fraction(1, 10000), Fraction(1000)),
+        max_cll=1000,
+        max_fall=400,
+    )
+    colour = replace(PICTURE.colour, matrix="bt2020", depth=10, tag_matrix=9, tag_primaries=9, tag_transfer=16)
+    picture = replace(PICTURE, colour=colour, mastering=facts)
+    choice = choose("hevc", picture, crf=None, threads=1)
+    if choice.encoding.rung != "libx265":
+        pytest.skip(f"{choice.encoding.rung} takes no HDR metadata")
+    path = tmp_path / "segment.mkv"
+    with Encoder(path, choice.encoding, picture) as encoder:
+        shapes = ((50, 70), (25, 35), (25, 35))
+        encoder.write(Frame(planes=tuple(np.full(shape, 300, np.uint16) for shape in shapes), pts=0))
+    video = probe.quick(path.as_uri())
+    assert video.mastering == facts
+    assert (video.colour.tag_transfer, video.colour.depth) == (16, 10)
 
 
 def test_quality_goes_to_the_encoder() -> None:
@@ -124,9 +172,9 @@ def test_quality_goes_to_the_encoder() -> None:
     assert (dict(defaults.options)[name or ""], dict(wished.options)[name or ""]) == ("18", "30")
 
 
-@pytest.mark.parametrize(("codec", "crf"), [("h264", 52), ("hevc", -1), ("ffv1", 10), ("divx", None)])
-def test_what_makes_no_sense_is_refused(codec: str, crf: int | None) -> None:
-    """A quality out of range, one for a lossless codec and an unknown codec are errors with a next step."""
+@pytest.mark.parametrize(("codec", "crf"), [("h264", 52), ("hevc", -1), ("ffv1", 10)])
+def test_what_makes_no_sense_is_refused(codec: str, crf: int) -> None:
+    """A quality out of range and one for a lossless codec are errors with a next step."""
     with pytest.raises(EncodeError) as caught:
         choose(codec, PICTURE, crf=crf, threads=1)
     assert caught.value.hint
@@ -149,6 +197,7 @@ def test_a_rung_that_does_not_work_is_passed_over_and_named(monkeypatch: pytest.
 def test_every_ladder_ends_in_software() -> None:
     """Each codec can be made on a machine without a GPU."""
     assert {codec: rungs[-1].encoder for codec, rungs in LADDERS.items()} == SOFTWARE
+    assert set(LADDERS) == set(CODECS) == set(PIX_FMTS)
 
 
 def test_a_block_that_raises_leaves_no_file(tmp_path: Path) -> None:

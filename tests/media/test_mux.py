@@ -13,7 +13,7 @@ import pytest
 
 from uprez.errors import VerifyError
 from uprez.job import Index, Plan, Stream, StreamKind, Video
-from uprez.media import mux, probe
+from uprez.media import mux, probe, verify
 from uprez.media.timeline import timeline
 
 MakeClip = Callable[..., Path]
@@ -284,3 +284,25 @@ def test_part_from_the_beginning_keeps_the_priming(
     assert first[0].pts < 0
     assert bytes(first[0]) == bytes(first[1])
     assert first[0].pts == first[1].pts
+
+
+def test_sound_that_an_edit_list_hides_stays_hidden(
+    tmp_path: Path, make_clip: MakeClip, make_segments: Callable[..., Made]
+) -> None:
+    """What was cut away is not heard in a result, but for the packet that gets the decoder going."""
+    source, path = make_clip(name="plain.mp4", audio=("aac",), frames=50), tmp_path / "edited.mp4"
+    with av.open(str(source)) as video, av.open(str(path), "w") as container:
+        streams = {each.index: container.add_stream_from_template(each, opaque=True) for each in video.streams}
+        for packet in video.demux():
+            if packet.size:
+                shift = round(Fraction(2, 5) / (packet.time_base or 1))
+                packet.pts, packet.dts = (packet.pts or 0) - shift, (packet.dts or 0) - shift
+                packet.stream = streams[packet.stream.index]
+                container.mux(packet)
+    index, plan, segments = make_segments(path, container="mkv")
+    target = tmp_path / "result.mkv"
+    mux.assemble(target, plan=plan, index=index, segments=segments, source_url=path.as_uri())
+    verify.result(target.as_uri(), plan=plan, index=index, source_url=path.as_uri())
+    with av.open(str(target)) as container:
+        first = {each.type: each.start_time * each.time_base for each in container.streams}
+    assert first["video"] - first["audio"] < Fraction(1, 20)

@@ -1,16 +1,19 @@
-"""Selection and times, for every index."""
+"""Selection, times, and what each output frame shows, for every index."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from fractions import Fraction
+from itertools import pairwise
+from math import floor
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given, reject
 from hypothesis import strategies as st
 
 from uprez.errors import InputError
 from uprez.job import Colour, Index, Video
-from uprez.media.timeline import select, timeline
+from uprez.media.timeline import KEEP, MOST_TICKS, Constant, Factor, Rate, Shown, Timeline, select, timeline
 
 _VIDEO = Video(
     container="matroska,webm",
@@ -33,13 +36,17 @@ def _index(pts: list[int], time_base: Fraction = Fraction(1, 1000), last: int = 
     return Index(video=_VIDEO, time_base=time_base, pts=tuple(pts), keyframes=(pts[0],), last_duration=last)
 
 
+_BASES = st.sampled_from([Fraction(1, 1000), Fraction(1, 90000), Fraction(1001, 30000), Fraction(1, 12800)])
+_ANY_BASE = st.builds(Fraction, st.integers(1, 2000), st.integers(1, 2_000_000))
+_FINE_BASE = st.builds(Fraction, st.integers(1, 2000), st.integers(2_000_000, MOST_TICKS))
+
+
 @st.composite
-def _indexes(draw: st.DrawFn) -> Index:
+def _indexes(draw: st.DrawFn, bases: st.SearchStrategy[Fraction] = _BASES | _ANY_BASE) -> Index:
     gaps = draw(st.lists(st.integers(1, 5000), max_size=60))
     pts = [draw(st.integers(-90000, 90000))]
     for gap in gaps:
         pts.append(pts[-1] + gap)
-    bases = st.sampled_from([Fraction(1, 1000), Fraction(1, 90000), Fraction(1001, 30000), Fraction(1, 12800)])
     return _index(pts, draw(bases), draw(st.integers(1, 5000)))
 
 
@@ -89,3 +96,356 @@ def test_a_range_outside_the_index_is_our_defect() -> None:
     """A plan that does not fit its index is not a person's mistake."""
     with pytest.raises(ValueError, match="of an index of 2"):
         timeline(_index([0, 40]), 1, 2)
+
+
+# --- the requested rate
+
+
+_FACTORS = st.sampled_from([Fraction(2), Fraction(5, 2), Fraction(1001, 400), Fraction(2, 3), Fraction(1)])
+_RATES = st.sampled_from([Fraction(60), Fraction(24000, 1001), Fraction(60000, 1001), Fraction(1, 7)])
+_ANY_FACTOR = st.fractions(min_value=Fraction(1, 20), max_value=8, max_denominator=50)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """A part of a source, what is asked of it, and its timeline."""
+
+    index: Index
+    first: int
+    count: int
+    cuts: frozenset[int]
+    rate: Rate
+    times: Timeline
+
+    def seconds(self, position: Fraction) -> Fraction:
+        """Give when the source shows this position in the index, in seconds of the result."""
+        pts = (*self.index.pts, self.index.pts[-1] + self.index.last_duration)
+        left = floor(position)
+        gap = pts[left + 1] - pts[left] if position > left else 0
+        ticks = pts[left] + gap * (position - left)
+        return ticks * self.index.time_base - self.times.origin * self.times.time_base
+
+
+@st.composite
+def _cases(draw: st.DrawFn, *, exact: bool = False) -> Case:
+    """Draw any part of any source at a rate that gives at most some hundred frames."""
+    index = draw(_indexes(_BASES | _ANY_BASE | _FINE_BASE))
+    first = draw(st.integers(0, len(index.pts) - 1))
+    count = draw(st.integers(1, len(index.pts) - first))
+    cuts = draw(st.frozensets(st.integers(0, len(index.pts)), max_size=10))
+    rate = draw(_rates(index, first, count))
+    between = draw(st.sampled_from([True, True, False]))
+    try:
+        times = timeline(index, first, count, rate=rate, cuts=cuts, between=between)
+    except InputError:
+        reject()  # closer than any clock tells apart
+    assume(not exact or _exact(times))
+    return Case(index=index, first=first, count=count, cuts=cuts, rate=rate, times=times)
+
+
+@st.composite
+def _rates(draw: st.DrawFn, index: Index, first: int, count: int) -> Rate:
+    if draw(st.booleans()):
+        return Factor(draw(_FACTORS | _ANY_FACTOR))
+    source = timeline(index, first, count)
+    usual = count / ((source.end - source.pts[0]) * source.time_base)
+    fps = draw(_RATES | _ANY_FACTOR.map(lambda factor: factor * usual))
+    return Constant(min(fps, usual * 20))
+
+
+def _exact(times: Timeline) -> bool:
+    """Say whether the clock is fine enough for every time (see `timeline`)."""
+    split = times.part.tick / times.time_base
+    return split % (times.rate.ratio.numerator if isinstance(times.rate, Factor) else 1) == 0
+
+
+def _whole(times: Timeline) -> tuple[Shown, ...]:
+    return times.shown(0, times.frames)
+
+
+@given(case=_cases())
+def test_times_ascend(case: Case) -> None:
+    """No two output frames are shown at the same time, and the last one is shown for some time."""
+    times = case.times
+    ends = (*times.pts, times.end)
+    assert all(earlier < later for earlier, later in pairwise(ends))
+    assert times.time_base.denominator <= MOST_TICKS
+
+
+@given(case=_cases())
+def test_a_part_begins_at_0_and_the_whole_keeps_its_offset(case: Case) -> None:
+    """The first output frame is the first source frame, at its time: to the tick where the clock is fine enough."""
+    times = case.times
+    begin = case.index.pts[case.first] * case.index.time_base
+    off = abs((times.pts[0] + times.origin) * times.time_base - begin)
+    assert off == 0 if _exact(times) else off <= times.time_base / 2
+    assert times.pts[0] == 0 or (times.origin == 0 and case.count == len(case.index.pts))
+    assert _whole(times)[0] == Shown(left=case.first, right=case.first, fraction=Fraction(0), pts=times.pts[0])
+
+
+@given(case=_cases())
+def test_the_result_lasts_as_long_as_the_source(case: Case) -> None:
+    """A factor ends exactly with the source; a constant rate within half an output frame of it."""
+    times, last = case.times, case.first + case.count
+    lasts = (times.end - times.pts[0]) * times.time_base
+    due = case.seconds(Fraction(last)) - case.seconds(Fraction(case.first))
+    if isinstance(case.rate, Constant):
+        assert abs(lasts - due) <= 1 / case.rate.fps / 2 or times.frames == 1
+        assert lasts == times.frames / case.rate.fps
+    else:
+        assert lasts == due
+        assert times.frames == max(1, floor(case.count * case.rate.ratio + Fraction(1, 2)))
+
+
+@given(case=_cases())
+def test_a_frame_lies_between_two_neighbours_of_the_part(case: Case) -> None:
+    """Fractions are in [0, 1), 0 where one source frame is shown, and nothing outside the part is used."""
+    times = case.times
+    for frame in _whole(times):
+        assert 0 <= frame.fraction < 1
+        assert frame.right == (frame.left if frame.fraction == 0 else frame.left + 1)
+        assert case.first <= frame.left <= frame.right < case.first + case.count
+    assert [frame.pts for frame in _whole(times)] == list(times.pts)
+
+
+@given(case=_cases(exact=True))
+def test_a_frame_made_is_shown_when_its_place_is_due(case: Case) -> None:
+    """The source's time at (left + fraction) is the output's, exactly; what is held was the last one shown by then."""
+    for frame in _whole(case.times):
+        at = frame.pts * case.times.time_base
+        if frame.fraction:
+            assert case.seconds(frame.left + frame.fraction) == at
+        else:
+            assert case.seconds(Fraction(frame.left)) <= at < case.seconds(Fraction(frame.left + 1))
+
+
+@given(case=_cases(exact=True))
+def test_only_cuts_the_end_and_the_wish_hold_a_frame(case: Case) -> None:
+    """Between two frames of one scene something is made; across a cut, after the last frame or unasked never."""
+    times, last = case.times, case.first + case.count - 1
+    for frame in _whole(times):
+        on_time = case.seconds(Fraction(frame.left)) == frame.pts * times.time_base
+        held = frame.left + 1 in case.cuts or frame.left == last or not times.between
+        assert (frame.fraction == 0) == (on_time or held)
+
+
+@given(case=_cases())
+def test_cuts_and_the_wish_to_make_nothing_move_no_frame(case: Case) -> None:
+    """What is held keeps its place and its time: nothing is dropped or shortened."""
+    plain = timeline(case.index, case.first, case.count, rate=case.rate)
+    assert (case.times.pts, case.times.end, case.times.origin) == (plain.pts, plain.end, plain.origin)
+    assert [frame.left for frame in _whole(case.times)] == [frame.left for frame in _whole(plain)]
+
+
+@given(case=_cases(), data=st.data())
+def test_segments_join_to_the_whole(case: Case, data: st.DataObject) -> None:
+    """However the output is cut, its segments show together what the whole shows."""
+    frames = case.times.frames
+    borders = sorted({0, frames, *data.draw(st.lists(st.integers(0, frames), max_size=5))})
+    segments = [case.times.shown(begin, end - begin) for begin, end in pairwise(borders)]
+    assert tuple(frame for segment in segments for frame in segment) == _whole(case.times)
+
+
+@given(case=_cases(), data=st.data())
+def test_a_segment_needs_just_what_it_shows(case: Case, data: st.DataObject) -> None:
+    """The source frames needed reach from the first one used to the last one used."""
+    begin = data.draw(st.integers(0, case.times.frames - 1))
+    count = data.draw(st.integers(1, case.times.frames - begin))
+    used = [place for frame in case.times.shown(begin, count) for place in (frame.left, frame.right)]
+    assert case.times.needed(begin, count) == (min(used), max(used) + 1 - min(used))
+
+
+@given(index=_indexes(), data=st.data())
+def test_factor_1_changes_nothing(index: Index, data: st.DataObject) -> None:
+    """Every source frame at its own time, by default and by name."""
+    first = data.draw(st.integers(0, len(index.pts) - 1))
+    count = data.draw(st.integers(1, len(index.pts) - first))
+    times = timeline(index, first, count)
+    assert times == timeline(index, first, count, rate=KEEP) == timeline(index, first, count, rate=Factor(Fraction(1)))
+    assert times.time_base == index.time_base
+    assert [frame.left for frame in _whole(times)] == list(range(first, first + count))
+    assert not any(frame.fraction for frame in _whole(times))
+
+
+@given(index=_indexes(), factor=st.integers(1, 7))
+def test_a_whole_factor_keeps_every_source_frame(index: Index, factor: int) -> None:
+    """Each source frame itself is shown at its own time, once."""
+    times = timeline(index, 0, len(index.pts), rate=Factor(Fraction(factor)))
+    shown = {frame.left: frame.pts * times.time_base for frame in _whole(times)[::factor] if frame.fraction == 0}
+    assert shown == {place: pts * index.time_base for place, pts in enumerate(index.pts)}
+
+
+# --- worked by hand
+
+
+def _film(frames: int, fps: Fraction, time_base: Fraction, begin: int = 0) -> Index:
+    step = int(1 / fps / time_base)
+    return _index([begin + place * step for place in range(frames)], time_base, step)
+
+
+def test_film_to_60_is_a_ratio_of_2_5025() -> None:
+    """24000 frames of 24000/1001 are 1001 s: 60060 frames at 60, each 1/2.5025 of a source frame after the last."""
+    times = timeline(_film(24000, Fraction(24000, 1001), Fraction(1, 24000)), 0, 24000, rate=Constant(Fraction(60)))
+    assert (times.frames, times.time_base, times.end) == (60060, Fraction(1, 24000), 1001 * 24000)
+    assert [(frame.left, frame.fraction) for frame in times.shown(0, 4)] == [
+        (0, 0),
+        (0, Fraction(400, 1001)),
+        (0, Fraction(800, 1001)),
+        (1, Fraction(199, 1001)),
+    ]
+    assert 1 / times.shown(1, 1)[0].fraction == Fraction("2.5025")
+
+
+def test_film_times_2_5025_is_60_frames_a_second() -> None:
+    """The same film by a factor: the same frames at the same times."""
+    index = _film(2400, Fraction(24000, 1001), Fraction(1, 24000))
+    by_factor, by_rate = (
+        timeline(index, 0, 2400, rate=rate) for rate in (Factor(Fraction("2.5025")), Constant(Fraction(60)))
+    )
+    assert by_factor.frames == by_rate.frames == 6006
+    assert [pts * by_factor.time_base for pts in by_factor.pts] == [pts * by_rate.time_base for pts in by_rate.pts]
+    assert [frame.fraction for frame in _whole(by_factor)] == [frame.fraction for frame in _whole(by_rate)]
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "time_base"),
+    [
+        (Fraction(25), Fraction(60), Fraction(1, 38400)),
+        (Fraction(30000, 1001), Fraction(60), Fraction(1, 30000)),
+        (Fraction(30000, 1001), Fraction(60000, 1001), Fraction(1, 60000)),
+    ],
+)
+def test_usual_rates_are_exact(source: Fraction, target: Fraction, time_base: Fraction) -> None:
+    """Frame n is shown at n / rate seconds after the start offset, with no remainder."""
+    ticks = Fraction(1, 12800) if source == 25 else Fraction(1, 30000)
+    times = timeline(_film(100, source, ticks, begin=-7), 0, 100, rate=Constant(target))
+    assert times.time_base == time_base
+    assert [pts * time_base for pts in times.pts] == [number / target - 7 * ticks for number in range(times.frames)]
+
+
+def test_twice_145_frames_are_290() -> None:
+    """Duration is kept by holding the last frame: (N - 1) k + 1 would be 289 and end half a frame early."""
+    times = timeline(_film(145, Fraction(25), Fraction(1, 1000)), 0, 145, rate=Factor(Fraction(2)))
+    assert (times.frames, times.end * times.time_base) == (290, Fraction(145, 25))
+    assert times.shown(287, 3) == (
+        Shown(left=143, right=144, fraction=Fraction(1, 2), pts=143 * 80 + 40),
+        Shown(left=144, right=144, fraction=Fraction(0), pts=144 * 80),
+        Shown(left=144, right=144, fraction=Fraction(0), pts=144 * 80 + 40),
+    )
+
+
+def test_unequal_gaps_are_halved() -> None:
+    """Three frames at 10, 110 and 150 ms, the last for 60 ms: each new one is in the middle of its gap."""
+    times = timeline(_index([10, 110, 150], last=60), 0, 3, rate=Factor(Fraction(2)))
+    assert (times.time_base, times.pts, times.end) == (Fraction(1, 2000), (20, 120, 220, 260, 300, 360), 420)
+    assert [(frame.left, frame.right) for frame in _whole(times)] == [(0, 0), (0, 1), (1, 1), (1, 2), (2, 2), (2, 2)]
+
+
+def test_unequal_gaps_at_a_constant_rate() -> None:
+    """The same three frames at 20 a second: 200 ms are four frames, 50 ms apart, from 10 ms on."""
+    times = timeline(_index([10, 110, 150], last=60), 0, 3, rate=Constant(Fraction(20)))
+    assert (times.time_base, times.pts, times.end) == (Fraction(1, 1000), (10, 60, 110, 160), 210)
+    assert [(frame.left, frame.fraction) for frame in _whole(times)] == [(0, 0), (0, Fraction(1, 2)), (1, 0), (2, 0)]
+
+
+def test_a_cut_is_held_until_its_frame() -> None:
+    """Of a new scene nothing is seen before its first frame."""
+    times = timeline(_index([0, 40, 80]), 0, 3, rate=Factor(Fraction(3)), cuts=frozenset({2}))
+    third = Fraction(1, 3)
+    assert [(frame.left, frame.fraction) for frame in _whole(times)] == [
+        *[(0, 0), (0, third), (0, 2 * third)],
+        *[(1, 0)] * 3,
+        *[(2, 0)] * 3,
+    ]
+
+
+def test_without_a_model_frames_are_repeated_and_left_out() -> None:
+    """25 to 30 frames a second shows every fifth frame twice, 25 to 20 leaves every fifth out."""
+    index = _film(10, Fraction(25), Fraction(1, 1000))
+    more, fewer = (
+        timeline(index, 0, 10, rate=Constant(Fraction(fps)), between=False).shown(0, count)
+        for fps, count in ((30, 12), (20, 8))
+    )
+    assert [frame.left for frame in more] == [0, 0, 1, 2, 3, 4, 5, 5, 6, 7, 8, 9]
+    assert [frame.left for frame in fewer] == [0, 1, 2, 3, 5, 6, 7, 8]
+    assert {frame.fraction for frame in more + fewer} == {Fraction(0)}
+
+
+def test_a_factor_below_1_leaves_frames_out() -> None:
+    """Half of five frames is three, a half counting as one, and they last as long."""
+    times = timeline(_index([0, 40, 80, 120, 160]), 0, 5, rate=Factor(Fraction(1, 2)))
+    assert ([frame.left for frame in _whole(times)], times.pts, times.end) == ([0, 2, 4], (0, 80, 160), 200)
+
+
+def test_one_frame_is_held() -> None:
+    """There is nothing to go to from the only frame; a rate too low for it still shows it once."""
+    index = _index([5])
+    assert [frame.pts for frame in _whole(timeline(index, 0, 1, rate=Factor(Fraction(4))))] == [20, 60, 100, 140]
+    assert timeline(index, 0, 1, rate=Factor(Fraction(1, 9))).frames == 1
+    assert timeline(index, 0, 1, rate=Constant(Fraction(1))).pts == (5,)
+
+
+def test_neighbours_share_the_frame_on_both_sides() -> None:
+    """Cut where something is made, a segment needs the source frame with which the next one begins."""
+    times = timeline(_index([0, 40, 80, 120]), 1, 3, rate=Factor(Fraction(2)))
+    assert (times.needed(0, 2), times.needed(2, 2), times.needed(2, 1)) == ((1, 2), (2, 2), (2, 1))
+
+
+def test_a_segment_costs_what_it_holds() -> None:
+    """The end of a hundred hours at 1000 frames a second is had without the rest."""
+    day = _index([0, 1], Fraction(180_000), 1)
+    times = timeline(day, 0, 2, rate=Constant(Fraction(1000)))
+    assert times.frames == 360_000_000
+    (last,) = times.shown(times.frames - 1, 1)
+    assert (last.left, last.pts * times.time_base) == (1, 360_000 - Fraction(1, 1000))
+    assert times.needed(times.frames // 2 - 2, 2) == (0, 2)
+
+
+# --- clocks that containers cannot keep
+
+
+def test_a_clock_too_fine_begins_at_the_nearest_tick() -> None:
+    """Nanoseconds and 60000/1001 have no common tick in 32 bits: distances stay exact, the offset is rounded."""
+    index = _index([7, 40_000_007, 80_000_007], Fraction(1, 10**9), 40_000_000)
+    times = timeline(index, 0, 3, rate=Constant(Fraction(60000, 1001)))
+    assert times.time_base.denominator <= MOST_TICKS
+    assert abs(times.pts[0] * times.time_base - Fraction(7, 10**9)) <= times.time_base / 2 < Fraction(1, 10**6)
+    assert {(later - earlier) * times.time_base for earlier, later in pairwise(times.pts)} == {Fraction(1001, 60000)}
+    assert times.shown(1, 1)[0].fraction == Fraction(1001, 2400)
+    part = timeline(index, 1, 2, rate=Constant(Fraction(60000, 1001)))
+    assert part.pts[0] == 0
+    assert abs(part.origin * part.time_base - Fraction(40_000_007, 10**9)) <= part.time_base / 2
+
+
+def test_a_factor_too_fine_is_rounded_to_the_clock() -> None:
+    """Thirds of a nanosecond are more than 32 bits: the source's times stay exact, those between are rounded."""
+    times = timeline(_index([0, 10, 25], Fraction(1, 10**9), 10), 0, 3, rate=Factor(Fraction(3)))
+    assert (times.time_base, times.end) == (Fraction(1, 2 * 10**9), 70)
+    assert times.pts == (0, 7, 13, 20, 30, 40, 50, 57, 63)
+
+
+def test_frames_closer_than_any_clock_are_refused() -> None:
+    """Seven frames in a nanosecond cannot be told apart."""
+    with pytest.raises(InputError, match="closer than a container's clock"):
+        timeline(_index([0, 1], Fraction(1, 10**9), 1), 0, 2, rate=Factor(Fraction(7)))
+
+
+def test_a_rate_that_no_container_states_is_refused() -> None:
+    """A rate's own numbers must fit in 32 bits."""
+    with pytest.raises(InputError, match="no container states a rate"):
+        timeline(_index([0, 40]), 0, 2, rate=Constant(Fraction(2**31 * 30 + 1, 2**31)))
+
+
+@pytest.mark.parametrize("rate", [Factor, Constant])
+def test_a_rate_is_above_0(rate: type[Rate]) -> None:
+    """Nothing can be shown at no rate: flags are checked before."""
+    with pytest.raises(ValueError, match="must be above 0"):
+        rate(Fraction(0))
+
+
+def test_frames_that_a_result_does_not_have_are_our_defect() -> None:
+    """A segment that does not fit its timeline is not a person's mistake."""
+    times = timeline(_index([0, 40]), 0, 2, rate=Factor(Fraction(2)))
+    for first, count in ((-1, 2), (0, 0), (3, 2)):
+        with pytest.raises(ValueError, match="of a result of 4"):
+            times.shown(first, count)

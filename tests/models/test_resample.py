@@ -37,12 +37,16 @@ def test_blocks_say_the_same_as_the_rows(size: int, rows: int, block: int) -> No
     assert not joined[rows:].any()
 
 
-@given(st.integers(1, 60), st.integers(1, 60), st.booleans())
+PLACES = [(1, 0), (2, 0), (2, 0.5), (2, 1), (4, 0), (4, 1.5)]
+"""Luma samples for a chroma sample, and where the first of these lies."""
+
+
+@given(st.integers(1, 60), st.integers(1, 60), st.sampled_from(PLACES))
 @settings(deadline=None)
-def test_composed_rows_do_both_steps(size: int, middle: int, cosited: bool) -> None:
+def test_composed_rows_do_both_steps(size: int, middle: int, place: tuple[int, float]) -> None:
     """compose(outer, inner) is the product of both matrices."""
     inner = resample.lanczos(size, middle)
-    outer = resample.chroma_down(middle, cosited=cosited)
+    outer = resample.chroma_down(middle, factor=place[0], offset=place[1])
     both = resample.compose(outer, inner)
     assert np.allclose(both.dense(), outer.dense() @ inner.dense(), atol=1e-12)
 
@@ -77,22 +81,37 @@ def test_keeping_the_size_changes_nothing() -> None:
     assert np.array_equal(taps.dense(), np.eye(77))
 
 
-@pytest.mark.parametrize("cosited", [True, False])
-def test_chroma_lies_on_its_siting_in_both_directions(cosited: bool) -> None:
-    """A chroma ramp lands on luma at k/2 when co-sited and k/2 - 1/4 when half-way; averaging down undoes it."""
-    up = resample.chroma_up(40, cosited=cosited)
-    expected = np.arange(40) / 2 - (0 if cosited else 0.25)
-    assert np.allclose(_ramp(up)[6:-6], expected[6:-6])
-    down = resample.chroma_down(40, cosited=cosited)
-    assert np.allclose((down.dense() @ up.dense() @ np.arange(20))[4:-4], np.arange(20)[4:-4])
+@pytest.mark.parametrize(("factor", "offset"), PLACES)
+def test_chroma_lies_on_its_siting_in_both_directions(factor: int, offset: float) -> None:
+    """A chroma ramp lands on luma where its sample says; averaging down undoes it."""
+    up = resample.chroma_up(80, factor=factor, offset=offset)
+    expected = (np.arange(80) - offset) / factor
+    assert np.allclose(_ramp(up)[12:-12], expected[12:-12])
+    down = resample.chroma_down(80, factor=factor, offset=offset)
+    chroma = np.arange(80 // factor)
+    assert np.allclose((down.dense() @ up.dense() @ chroma)[5:-5], chroma[5:-5])
 
 
-@given(st.integers(1, 99), st.booleans())
-def test_chroma_sides_are_half_rounded_up(side: int, cosited: bool) -> None:
+@pytest.mark.parametrize(
+    ("offset", "even", "odd"),
+    [(0, (0, 1, 0, 0), (-1 / 16, 9 / 16, 9 / 16, -1 / 16)), (0.5, (-3, 29, 111, -9), (-9, 111, 29, -3))],
+)
+def test_the_cubic_has_its_published_weights(offset: float, even: tuple[float, ...], odd: tuple[float, ...]) -> None:
+    """Catmull-Rom's weights on a sample, half-way and a quarter of the way between two."""
+    rows = resample.chroma_up(40, offset=offset).dense()[20:22]
+    found = [row[np.flatnonzero(row)] for row in rows]
+    for got, due in zip(found, (even, odd), strict=True):
+        wanted = np.array([weight for weight in due if weight])
+        assert np.allclose(got, wanted / (128 if offset else 1))
+
+
+@given(st.integers(1, 99), st.sampled_from(PLACES))
+def test_chroma_sides_are_the_share_rounded_up(side: int, place: tuple[int, float]) -> None:
     """An odd side has a last chroma sample of its own, and every row sums to 1."""
-    up = resample.chroma_up(side, cosited=cosited)
-    down = resample.chroma_down(side, cosited=cosited)
-    assert (up.size, up.rows) == ((side + 1) // 2, side)
-    assert (down.size, down.rows) == (side, (side + 1) // 2)
+    factor, offset = place
+    up = resample.chroma_up(side, factor=factor, offset=offset)
+    down = resample.chroma_down(side, factor=factor, offset=offset)
+    assert (up.size, up.rows) == (-(-side // factor), side)
+    assert (down.size, down.rows) == (side, -(-side // factor))
     assert np.allclose(up.dense().sum(axis=1), 1)
     assert np.allclose(down.dense().sum(axis=1), 1)

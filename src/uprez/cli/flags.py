@@ -20,7 +20,8 @@ GROUPS: dict[str, tuple[str, ...]] = {
     ),
     "Picture": (
         *("scale", "model", "mode", "codec", "crf", "container", "precision", "start", "duration"),
-        *("segment_frames", "target_fps", "strategy", "encoder_preset", "pix_fmt", "lowres_strategy"),
+        *("pix_fmt", "deinterlace", "cfr", "segment_frames", "target_fps", "strategy", "encoder_preset"),
+        "lowres_strategy",
     ),
     "Market and limits": ("market", "budget", "max_machines", "max_runtime", "wait"),
     "Bucket and remote config": (

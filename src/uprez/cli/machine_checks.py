@@ -84,18 +84,19 @@ def inference() -> Iterator[Finding]:
 
     from uprez.enhance.session import RUNGS, open_session
     from uprez.fleet.markets import CPU
+    from uprez.job import Colour
     from uprez.models.graphs import GraphSpec, planes_graph
 
     width, height = SIDE
+    colour = Colour(matrix="bt709", full_range=False, siting="left")
     spec = GraphSpec(
         width=width,
         height=height,
         out_width=2 * width,
         out_height=2 * height,
         native_scale=1,
-        matrix="bt709",
-        full_range=False,
-        siting="left",
+        source=colour,
+        target=colour,
     )
     session = open_session(planes_graph(None, spec), families=CPU, threads=os.cpu_count() or 1)
     found = f"{session.family} ({session.provider}, {session.precision}) on {session.device}"

@@ -19,7 +19,22 @@ import typer
 from typer.exceptions import TyperException
 
 from uprez import __version__
-from uprez.cli import clean, config, doctor, enhance, flags, models, offers, practice, reap, run, status, url, work
+from uprez.cli import (
+    clean,
+    config,
+    doctor,
+    enhance,
+    flags,
+    models,
+    offers,
+    practice,
+    probe,
+    reap,
+    run,
+    status,
+    url,
+    work,
+)
 from uprez.config.environment import folders
 from uprez.errors import EXIT_DEFECT, EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE, UprezError
 from uprez.report.console import printable
@@ -40,6 +55,7 @@ app.command("doctor", cls=flags.Grouped)(doctor.doctor)
 app.command("offers", cls=flags.Grouped)(offers.offers)
 app.command("config", cls=flags.Grouped)(config.config)
 app.command("practice", cls=flags.Grouped)(practice.practice)
+app.command("probe")(probe.probe)
 app.command("status")(status.status)
 app.command("reap")(reap.reap)
 app.command("work", hidden=True)(work.work)

@@ -48,6 +48,12 @@ _MONEY = number("0", "999999", "US dollars, such as 0.35", unit="USD")
 _AMOUNT = number("0", "999999999", "a number without a unit, such as 12")
 _PRESET_NAME = kinds.NAME
 _SECONDS = number("0", "999999999", "seconds, such as 1.5")
+PIX_FMTS = (
+    *("yuv420p", "yuv422p", "yuv444p", "yuv420p10le", "yuv422p10le", "yuv444p10le"),
+    *("yuv420p12le", "yuv422p12le", "yuv444p12le", "yuv420p16le", "yuv422p16le", "yuv444p16le"),
+    "yuv440p",
+)
+"""Not every codec has every one."""
 TIMES = (
     "boot_s",
     "lease_s",
@@ -130,7 +136,24 @@ KEYS: dict[str, Key] = {
         help="Constant quality of the codec; lower is better.",
     ),
     "video.encoder_preset": Key(kind=kinds.NAME, remote="free", not_yet=True, help="The encoder's speed (slow, p5)."),
-    "video.pix_fmt": Key(kind=kinds.NAME, remote="free", not_yet=True, help="Pixel format of the result."),
+    "video.pix_fmt": Key(
+        kind=choice("auto", *PIX_FMTS, metavar="FORMAT"),
+        field="options.pix_fmt",
+        remote="free",
+        help="How results are stored, such as yuv420p10le.",
+    ),
+    "video.deinterlace": Key(
+        kind=choice("auto", "on", "off"),
+        field="options.deinterlace",
+        remote="free",
+        help="Make whole pictures of interlaced ones: auto, on or off.",
+    ),
+    "video.cfr": Key(
+        kind=kinds.RATE,
+        field="options.cfr",
+        remote="free",
+        help="Constant frames a second: some repeated or left out.",
+    ),
     "video.container": Key(
         kind=choice("auto", *kinds.CONTAINERS), field="options.container", remote="free", help="auto, mp4 or mkv."
     ),

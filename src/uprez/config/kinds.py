@@ -70,15 +70,15 @@ def whole(least: int, most: int, allowed: str) -> Kind:
     return Kind(read=read, allowed=allowed, metavar="N")
 
 
-def choice(*names: str) -> Kind:
-    """Make the kind of one name out of few."""
+def choice(*names: str, metavar: str | None = None) -> Kind:
+    """Make the kind of one name out of few; `metavar` stands for them where they are too many for a line."""
 
     def read(text: str) -> Value:
         if text not in names:
             raise ValueError(f"is unknown{nearest(text, names)}")
         return text
 
-    return Kind(read=read, allowed=f"known: {', '.join(names)}", metavar="|".join(names))
+    return Kind(read=read, allowed=f"known: {', '.join(names)}", metavar=metavar or "|".join(names))
 
 
 def words(allowed: str, clean: Callable[[str], str]) -> Kind:
@@ -103,6 +103,19 @@ def _scale(text: str) -> Value:
     if not 1 <= scale <= 4:
         raise ValueError("cannot be done")
     return scale
+
+
+def _rate(text: str) -> Value:
+    """Read "25", "23.976" or "24000/1001"; what is written with decimals for a rate of NTSC means that rate."""
+    top, _, bottom = text.partition("/")
+    if not _NUMBER.fullmatch(top) or not re.fullmatch(r"[0-9]{1,9}", bottom or "1") or not int(bottom or "1"):
+        raise ValueError("is not a number of frames a second")
+    rate = Fraction(top) / int(bottom or "1")
+    exact = Fraction(round(rate * Fraction(1001, 1000)) * 1000, 1001)
+    rate = exact if "." in top and abs(rate - exact) < Fraction(1, 200) else rate
+    if not 1 <= rate <= 1000:
+        raise ValueError("cannot be done")
+    return rate
 
 
 def seconds(text: str) -> Fraction:
@@ -244,6 +257,7 @@ LENGTH = Kind(
     allowed="more than 0 seconds: write seconds (1.5) or hours:minutes:seconds (1:02:03)",
     metavar="TIME",
 )
+RATE = Kind(read=_rate, allowed="1 to 1000 frames a second, such as 25, 23.976 or 24000/1001", metavar="FPS")
 SWITCH = Kind(read=_switch, allowed="true or false", metavar="")
 TEXT = Kind(read=_text, allowed="some text", metavar="TEXT")
 SECRET = Kind(read=_secret, allowed="the value as the account page shows it", metavar="SECRET")

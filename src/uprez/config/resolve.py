@@ -19,7 +19,7 @@ from uprez.config.locations import INPUT, OUTPUT, input_folder, locate, output_f
 from uprez.config.settings import Access, Location, Rental, Secret, Settings, Timing
 from uprez.config.variables import AMAZON
 from uprez.errors import UsageError
-from uprez.job import Options
+from uprez.job import Deinterlace, Options
 
 REGION = "us-east-1"
 """Where neither the settings nor the endpoint name one; servers of one's own take any."""
@@ -115,6 +115,9 @@ def _options(values: Values, ranks: Mapping[str, int]) -> Options:
         codec=_get(values, "video.codec", str) or "auto",
         container=_container(values, ranks),
         crf=_crf(values),
+        pix_fmt=_get(values, "video.pix_fmt", str) or "auto",
+        deinterlace=_deinterlace(values),
+        cfr=_get(values, "video.cfr", Fraction),
         start=_get(values, "start", Fraction) or Fraction(0),
         duration=_get(values, "duration", Fraction),
     )
@@ -128,6 +131,11 @@ def _mode(values: Values) -> Literal["upscale"]:
             hint="use --mode upscale",
         )
     return "upscale"
+
+
+def _deinterlace(values: Values) -> Deinterlace:
+    found = _get(values, "video.deinterlace", str)
+    return "on" if found == "on" else "off" if found == "off" else "auto"
 
 
 def _crf(values: Values) -> int | None:

@@ -110,8 +110,13 @@ def run(
 
 
 def _each(upscale: Callable[[Frame], Frame], frames: _Channel[Frame]) -> Iterator[Frame]:
+    """A frame that comes again right away, to be shown longer, is enhanced once."""
+    before: Frame | None = None
+    result: Frame | None = None
     for frame in frames:
-        yield upscale(frame)
+        if result is None or frame is not before:
+            before, result = frame, upscale(frame)
+        yield result
 
 
 def _pump(source: Iterator[Frame], sink: _Channel[Frame]) -> None:

@@ -22,8 +22,14 @@ from numpy.typing import NDArray
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
 from uprez.errors import ModelError
+from uprez.media.frame import Samples
 
 _PLANES = 3
+_DTYPES: dict[str, type[np.generic]] = {
+    "tensor(uint8)": np.uint8,
+    "tensor(float16)": np.float16,
+    "tensor(float)": np.float32,
+}
 
 _RUNTIME_ERRORS: tuple[type[Exception], ...] = (
     ort_errors.EPFail,
@@ -62,7 +68,7 @@ class Session:
 
     def __init__(self, inner: ort.InferenceSession, rung: Rung, device: str, ladder: tuple[str, ...]) -> None:
         self._inner = inner
-        self._inputs = [item.name for item in inner.get_inputs()]
+        self._inputs = {item.name: _DTYPES[item.type] for item in inner.get_inputs()}
         self._outputs = [item.name for item in inner.get_outputs()]
         self.family = rung.family
         self.provider = rung.provider
@@ -71,19 +77,21 @@ class Session:
         self.ladder = ladder
         """Rungs passed over, each with the reason, then the one that runs."""
 
-    def run(self, planes: Sequence[NDArray[np.uint8]]) -> tuple[NDArray[np.uint8], ...]:
+    def run(self, planes: Sequence[Samples]) -> tuple[Samples, ...]:
         """Run one frame; the planes given back are new arrays. Raises ModelError where the provider fails."""
-        feed = dict(zip(self._inputs, planes, strict=True))
         try:
-            results = self._inner.run(self._outputs[:_PLANES], feed)
+            results = self._inner.run(self._outputs[:_PLANES], self._feed(planes))
         except _RUNTIME_ERRORS as error:
             raise ModelError(f"{self.provider} on {self.device} failed in mid-run: {_line(error)}") from error
-        return tuple(results)
+        return tuple(plane if plane.dtype == np.uint8 else plane.astype(np.uint16) for plane in results)
 
-    def tensors(self, planes: Sequence[NDArray[np.uint8]]) -> dict[str, NDArray[np.generic]]:
+    def tensors(self, planes: Sequence[Samples]) -> dict[str, NDArray[np.generic]]:
         """Run one frame and give every output of the graph by its name."""
-        feed = dict(zip(self._inputs, planes, strict=True))
-        return dict(zip(self._outputs, self._inner.run(self._outputs, feed), strict=True))
+        return dict(zip(self._outputs, self._inner.run(self._outputs, self._feed(planes)), strict=True))
+
+    def _feed(self, planes: Sequence[Samples]) -> dict[str, NDArray[np.generic]]:
+        pairs = zip(self._inputs.items(), planes, strict=True)
+        return {name: plane.astype(dtype, copy=False) for (name, dtype), plane in pairs}
 
 
 def open_session(graph: onnx.ModelProto, *, families: Sequence[str], threads: int) -> Session:
@@ -118,7 +126,7 @@ def open_session(graph: onnx.ModelProto, *, families: Sequence[str], threads: in
 
 def _blank_planes(graph: onnx.ModelProto) -> list[NDArray[np.uint8]]:
     shapes = [[side.dim_value for side in item.type.tensor_type.shape.dim] for item in graph.graph.input]
-    return [np.full(shape, 128, np.uint8) for shape in shapes]
+    return [np.full(shape, 128, np.uint8) for shape in shapes]  # `run` gives them the type that the graph takes
 
 
 def _line(error: BaseException) -> str:

@@ -8,11 +8,12 @@ from pathlib import Path
 import onnx
 
 from uprez.enhance.session import Session, open_session
-from uprez.errors import InputError, ModelError
+from uprez.errors import ModelError
 from uprez.job import Video
 from uprez.media.frame import Frame
+from uprez.media.target import Target
 from uprez.models import Model
-from uprez.models.graphs import GraphSpec, planes_graph
+from uprez.models.graphs import GraphSpec, identity, planes_graph
 
 
 class Upscaler:
@@ -30,44 +31,36 @@ def open_upscaler(
     network: Path | None,
     model: Model,
     video: Video,
-    width: int,
-    height: int,
+    wanted: Target,
     *,
     families: Sequence[str],
     threads: int,
 ) -> Upscaler:
-    """Open a model for frames of `video`, to be made `width` x `height` pixels (both even).
+    """Open a model for frames of `video`, to be made as `wanted` says.
 
-    `network` is what `weights.ensure` gave for the model. Raises InputError for a video this graph cannot take, and
-    ModelError where the size, the network or every accepted provider family fails.
+    `network` is what `weights.ensure` gave for the model. Raises ModelError where the size, the network or every
+    accepted provider family fails.
     """
-    _check(model, video, width, height)
-    colour = video.colour
+    _check(model, video, wanted.width, wanted.height)
     spec = GraphSpec(
         width=video.width,
         height=video.height,
-        out_width=width,
-        out_height=height,
+        out_width=wanted.width,
+        out_height=wanted.height,
         native_scale=model.native_scale,
-        matrix=colour.matrix,
-        full_range=colour.full_range,
-        siting=colour.siting,
+        source=video.colour,
+        target=wanted.colour,
+        turn=video.turn,
     )
-    graph = planes_graph(_load(network) if network else None, spec)
+    graph = planes_graph(_load(network) if network else identity() if model.scales[1] == 1 else None, spec)
     return Upscaler(open_session(graph, families=families, threads=threads))
 
 
 def _check(model: Model, video: Video, width: int, height: int) -> None:
-    if video.colour.depth != 8:
-        raise InputError(
-            f"{video.colour.depth}-bit video ({video.pix_fmt}) is not supported yet",
-            hint="convert it to 8-bit 4:2:0 first",
-        )
-    if width % 2 or height % 2:
-        raise ModelError(f"an output of {width}x{height} pixels has an odd side; 4:2:0 needs even ones")
-    if model.scales[1] == 1 and (width, height) != (video.width, video.height):
+    shown = video.shown_size
+    if model.scales[1] == 1 and max(abs(width - shown[0]), abs(height - shown[1])) > 1:  # 1: to an even side
         raise ModelError(
-            f"model {model.name} keeps the size; {video.width}x{video.height} cannot become {width}x{height}",
+            f"model {model.name} keeps the size; {shown[0]}x{shown[1]} cannot become {width}x{height}",
             hint="use --scale 1 or another model",
         )
 

@@ -19,6 +19,7 @@ from uprez.fleet import checks, dispatch
 from uprez.fleet.checks import Published, Surveyed
 from uprez.fleet.work import ASSEMBLE, Piece, Work
 from uprez.job import Pin, Plan
+from uprez.media import notes
 from uprez.report.console import Console
 from uprez.status import Done
 from uprez.store.open import Home
@@ -160,31 +161,43 @@ class Checks:
             self.console.warn(f"{title(work, piece)} does not count: {error.message} ({follows})")
         else:
             if piece in dispatch.wanted(work):
-                self._count(work, piece, found)
+                self._count(work, piece, found, check.done.damaged)
         self.looked(work)
 
-    def _count(self, work: Work, piece: Piece, found: Counted) -> None:
+    def _count(self, work: Work, piece: Piece, found: Counted, damaged: int) -> None:
         """Take note of what counts from now on."""
         name = work.job.source.name
         if isinstance(found, Pin):
             work.counted[piece.segment] = found
             work.computed += 1
+            work.damaged += damaged
             total = len(work.plan.segments) if work.plan else 0
             self.console.ok(f"Segment {piece.segment + 1} of {total} of {name} counts ({len(work.counted)} done)")
         elif isinstance(found, Surveyed):
             work.survey, work.survey_pin = found.survey, found.survey_pin
             work.plan, work.plan_pin = found.plan, found.plan_pin
             self._say_plan(name, found.plan)
+            for note in notes.of_index(found.survey.index, work.job.options, found.plan.preflight.encoding.codec):
+                self._warn(work, note)
             self.planned()
         else:
             if piece != ASSEMBLE:
                 self.console.info(f"{name} was finished by another run")
+            if work.damaged:
+                self._warn(work, f"frames damaged: at least {work.damaged}; the nearest whole picture stands in")
             work.finish(found.output, found.made)
+
+    def _warn(self, work: Work, text: str) -> None:
+        """Say something of a job now, and in its results."""
+        if text not in work.warnings:
+            work.warnings.insert(work.told, text)
+            work.told += 1
+            self.console.warn(f"{work.job.source.name}: {text}")
 
     def _say_plan(self, name: str, plan: Plan) -> None:
         ready, pieces = plan.preflight, len(plan.segments)
         self.console.ok(
-            f"Plan {plan.number} of {name}: {plan.count} frames in {pieces} segment{'s' if pieces > 1 else ''}, "
+            f"Plan {plan.number} of {name}: {plan.frames} frames in {pieces} segment{'s' if pieces > 1 else ''}, "
             f"{plan.width}x{plan.height}, {ready.encoding.rung}, {ready.provider}"
         )
         for rung in ready.ladder:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from fractions import Fraction
 
-from uprez.job import Options, Video, scaled
+from uprez.job import Options, Video
+from uprez.media.target import target
 from uprez.models import MODELS
 
 LOSSY_BITS = 0.25
@@ -29,11 +30,12 @@ class Estimate:
 def estimate(video: Video, options: Options) -> Estimate:
     """Estimate one job."""
     frames = part_frames(video, options)
+    wanted = target(video, options)
     work = MODELS[options.model].macs_per_pixel * video.width * video.height / 1e9
     return Estimate(
         frames=frames,
-        width=scaled(video.width, options.scale),
-        height=scaled(video.height, options.scale),
+        width=wanted.width,
+        height=wanted.height,
         work_gmac=None if frames is None else frames * work,
     )
 

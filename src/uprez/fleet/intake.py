@@ -6,6 +6,7 @@ import os
 import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from fractions import Fraction
 from functools import partial
 from pathlib import Path, PurePosixPath
 
@@ -66,7 +67,7 @@ class Intake:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Found:
+class Found:
     """One input before it is looked into: what it is called, and how to say what it is (raises InputError)."""
 
     name: str
@@ -110,11 +111,11 @@ def _check_model(options: Options) -> None:
 # --- find
 
 
-def _found(settings: Settings, console: Console, memory: Memory) -> tuple[Store | None, list[_Found]]:
+def _found(settings: Settings, console: Console, memory: Memory) -> tuple[Store | None, list[Found]]:
     """List the inputs with their names for people, and the bucket they are in; our own outputs are none."""
     if settings.input is not None:
         console.line("LIST", f"Video: {_shown(settings.input)}")
-        store, found = _one(settings, settings.input)
+        store, found = one(settings, settings.input)
     else:
         top = settings.input_dir or Location(text="input", folder=Path("input"))
         console.line("LIST", f"Listing videos in {_shown(top)}")
@@ -126,24 +127,25 @@ def _found(settings: Settings, console: Console, memory: Memory) -> tuple[Store 
     return store, found
 
 
-def _one(settings: Settings, where: Location) -> tuple[Store | None, list[_Found]]:
+def one(settings: Settings, where: Location) -> tuple[Store | None, list[Found]]:
+    """Look up one video, and the bucket it is in; raises UsageError when there is none."""
     if where.url is not None:
         source = find.at_url(where.url)
-        return None, [_Found(name=source.name, source=lambda: source)]
+        return None, [Found(name=source.name, source=lambda: source)]
     if where.bucket is not None:
         store = bucket_store(where, settings.access)
         meta = store.head(where.key)
         if meta is None:
             raise UsageError(f"--input {where.text}: there is no such object", hint="a prefix goes to --input-dir")
         found = find.bucket_source(store, meta, PurePosixPath(where.key).name)
-        return store, [_Found(name=found.name, source=partial(_itself, found))]
+        return store, [Found(name=found.name, source=partial(_itself, found))]
     path = where.folder or Path()
     if not path.is_file():
         raise UsageError(f"--input {where.text} is not a file", hint="a folder is given with --input-dir")
-    return None, [_Found(name=path.name, source=partial(find.source, path, path.name))]
+    return None, [Found(name=path.name, source=partial(find.source, path, path.name))]
 
 
-def _all(settings: Settings, top: Location, memory: Memory, console: Console) -> tuple[Store | None, list[_Found]]:
+def _all(settings: Settings, top: Location, memory: Memory, console: Console) -> tuple[Store | None, list[Found]]:
     out = settings.output_dir
     if top.url is not None:
         raise UsageError(f"{top.text} is one video, not a folder of them", hint="give it with --input")
@@ -159,13 +161,13 @@ def _all(settings: Settings, top: Location, memory: Memory, console: Console) ->
         sources = find.in_bucket(
             store, top.key, skip=lambda key: key.startswith(state) or key in made, recursive=settings.recursive
         )
-        return store, [_Found(name=source.name, source=partial(_itself, source)) for source in sources]
+        return store, [Found(name=source.name, source=partial(_itself, source)) for source in sources]
     folder = top.folder or Path()
     skip = frozenset(out.folder.absolute() / name for name in memory.outputs) if out.folder else frozenset[Path]()
     paths = find.folder(folder, skip=skip, outputs=_made_in, recursive=settings.recursive, warn=console.warn)
     names = [path.relative_to(folder).as_posix() for path in paths]
     return None, [
-        _Found(name=name, source=partial(find.source, path, name)) for path, name in zip(paths, names, strict=True)
+        Found(name=name, source=partial(find.source, path, name)) for path, name in zip(paths, names, strict=True)
     ]
 
 
@@ -187,7 +189,7 @@ def _shown(where: Location) -> str:
     return http.shown(where.url) if where.url else where.text
 
 
-def _jobs(intake: Intake, settings: Settings, console: Console, found: Sequence[_Found]) -> list[Job]:
+def _jobs(intake: Intake, settings: Settings, console: Console, found: Sequence[Found]) -> list[Job]:
     sha256 = weights.sha256_of_model(MODELS[settings.options.model])
     jobs = []
     for each in found:
@@ -336,9 +338,15 @@ def _base(where: Location) -> str:
 
 def _stem(settings: Settings, source: Source) -> str:
     path = PurePosixPath(source.name)
-    scale = settings.options.scale
-    tag = f"x{scale.numerator}" if scale.denominator == 1 else f"x{float(scale):g}"
+    tag = f"x{_plain(settings.options.scale)}"
+    if settings.options.cfr is not None:
+        tag += f"-{_plain(settings.options.cfr)}fps"
     return str(path.with_name(f"{path.stem}.{tag}"))
+
+
+def _plain(value: Fraction) -> str:
+    """Write a number as people do: 2, 1.5, 23.976."""
+    return f"{round(float(value), 3):.10g}"
 
 
 def _possible(settings: Settings, job: Job) -> list[str]:

@@ -336,7 +336,7 @@ class Loop:
         self._announce(work)
         if piece.kind == "enhance" and work.plan:
             done = work.frames_counted + status.frames
-            self.console.progress(work.job.source.name, min(done, work.plan.count), work.plan.count, status.fps)
+            self.console.progress(work.job.source.name, min(done, work.plan.frames), work.plan.frames, status.fps)
 
     async def _explain(self, lease: Lease, lost: str) -> str:
         """Take note of the task that was being done, and show what the machine printed last."""
@@ -360,7 +360,7 @@ def _seconds_left(work: Work) -> float:
     """Give the seconds that a planned job still needs on the machine that its plan was made on."""
     if work.plan is None:
         return 0.0
-    return (work.plan.count - work.frames_counted) * work.plan.preflight.seconds_per_frame
+    return (work.plan.frames - work.frames_counted) * work.plan.preflight.seconds_per_frame
 
 
 def _makes_frames(lease: Lease) -> bool:

@@ -6,8 +6,10 @@ import math
 from fractions import Fraction
 from itertools import pairwise
 
-from uprez.job import Options, Plan, Segment, Survey, scaled
+from uprez.job import Options, Plan, Segment, Survey
 from uprez.media import mux, timeline
+from uprez.media.layouts import layout
+from uprez.media.target import target
 
 SEGMENT_OUTPUT_S = 60
 SEGMENT_WORK_S = 300
@@ -22,12 +24,14 @@ def make(job: str, number: int, options: Options, survey: Survey, *, segment_fra
     index = survey.index
     first, count = timeline.select(index, options.start, options.duration)
     ready, chosen = survey.preflight, options.container
-    width, height = scaled(index.video.width, options.scale), scaled(index.video.height, options.scale)
-    most = frames_in_one_put(width, height, ready.encoding.codec)
+    wanted = target(index.video, options)
+    frames = timeline.frames(index, first, count, options)
+    most = frames_in_one_put(wanted.width, wanted.height, ready.encoding.codec, ready.encoding.pix_fmt)
+    rate = options.cfr or index.video.rate
     segments = (
-        cut(count, min(segment_frames, most))
+        cut(frames, min(segment_frames, most))
         if segment_frames
-        else cut_evenly(count, max(pieces(count, index.video.rate, ready.seconds_per_frame), math.ceil(count / most)))
+        else cut_evenly(frames, max(pieces(frames, rate, ready.seconds_per_frame), math.ceil(frames / most)))
     )
     return Plan(
         number=number,
@@ -35,8 +39,8 @@ def make(job: str, number: int, options: Options, survey: Survey, *, segment_fra
         options=options,
         first=first,
         count=count,
-        width=width,
-        height=height,
+        width=wanted.width,
+        height=wanted.height,
         container=mux.container_for(index.video, ready.encoding.codec) if chosen == "auto" else chosen,
         preflight=ready,
         segments=segments,
@@ -51,12 +55,14 @@ def pieces(count: int, rate: Fraction | None, seconds_per_frame: float) -> int:
     return max(1, min(math.ceil(count / most), count // SEGMENT_FRAMES_LEAST))
 
 
-def frames_in_one_put(width: int, height: int, codec: str) -> int:
+def frames_in_one_put(width: int, height: int, codec: str, pix_fmt: str) -> int:
     """Say how many frames a segment may have at most, so that a store takes it in one PUT whatever the picture is.
 
-    Lossless noise is as large as the picture itself (8-bit 4:2:0); nothing lossy comes near a quarter of that.
+    Lossless noise is as large as the picture itself; nothing lossy comes near a quarter of that.
     """
-    per_frame = width * height * 3 // 2 // (1 if codec == "ffv1" else 4)
+    how = layout(pix_fmt)
+    samples = width * height * (1 + Fraction(2, how.across * how.down))
+    per_frame = math.ceil(samples * how.depth / 8 / (1 if codec == "ffv1" else 4))
     return max(1, SEGMENT_BYTES // max(1, per_frame))
 
 

@@ -60,6 +60,8 @@ class Work:
     """Failed tries of each piece in this run."""
     adopted: int = 0
     computed: int = 0
+    damaged: int = 0
+    """Source frames that could not be decoded whole, in the segments of this run."""
     seconds: float = 0.0
     result: Output | None = None
     made: Made | None = None

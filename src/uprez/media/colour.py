@@ -1,22 +1,41 @@
-"""Which matrix, range and siting a video's code values have, and how the result says so.
+"""Which matrix, range and siting a video's code values have, how its result's have, and how that is said.
 
 Pure. Tags are H.273 numbers.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 from uprez.errors import InputError
 from uprez.job import Colour, Matrix, Siting
+from uprez.media.layouts import Layout, layout
 
 UNSPECIFIED = 2
+HDR_TRANSFERS = {16: "PQ (HDR10)", 18: "HLG"}
 
-_MATRICES: dict[int, Matrix] = {1: "bt709", 5: "bt601", 6: "bt601", 9: "bt2020"}
-_REFUSED_MATRICES = {0: "GBR", 4: "FCC", 7: "SMPTE 240M", 8: "YCgCo", 10: "BT.2020 constant luminance"}
-_REFUSED_TRANSFERS = {16: "PQ (HDR10)", 18: "HLG"}
-_SITINGS: dict[str, Siting] = {"left": "left", "center": "center", "topleft": "topleft"}
+_MATRICES: dict[int, Matrix] = {1: "bt709", 4: "fcc", 5: "bt601", 6: "bt601", 7: "smpte240m", 9: "bt2020"}
+_REFUSED_MATRICES = {
+    0: "GBR",
+    8: "YCgCo",
+    10: "BT.2020 constant luminance",
+    11: "SMPTE ST 2085",
+    12: "chromaticity-derived",
+    13: "chromaticity-derived, constant luminance",
+    14: "ICtCp",
+    15: "IPT-PQ-C2",
+    16: "YCgCo-R",
+    17: "YCgCo-R",
+}
+_SITINGS: dict[str, Siting] = {
+    "left": "left",
+    "center": "center",
+    "topleft": "topleft",
+    "top": "top",
+    "bottomleft": "bottomleft",
+    "bottom": "bottom",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,25 +50,67 @@ class Tags:
 
 
 def colour_of(
-    *, matrix: int, primaries: int, transfer: int, full_range: bool, siting: str | None, width: int, height: int
+    *,
+    pix_fmt: str | None,
+    matrix: int,
+    primaries: int,
+    transfer: int,
+    colour_range: int,
+    siting: str | None,
+    width: int,
+    height: int,
 ) -> Colour:
     """Decide how to compute with a video from its tags and, where they are silent, from its size in pixels.
 
-    Untagged video follows the players' rule: at most 576 lines and 1024 columns is BT.601, larger is BT.709.
-    Raises InputError for what cannot be computed right: PQ, HLG, rare matrices, rare sitings.
+    Untagged video follows the players' rule: at most 576 lines and 1024 columns is BT.601, larger is BT.709. A
+    result of RGB is BT.709. Raises InputError for what cannot be computed right: rare matrices and pixel formats.
     """
-    if transfer in _REFUSED_TRANSFERS:
-        raise InputError(f"HDR video with {_REFUSED_TRANSFERS[transfer]} transfer is not supported; SDR video works")
-    if matrix in _REFUSED_MATRICES:
-        raise InputError(f"colour matrix {_REFUSED_MATRICES[matrix]} is not supported; BT.601, BT.709 and BT.2020 work")
-    known = _MATRICES.get(matrix) or _untagged(primaries, width, height)
+    how = layout(pix_fmt)
+    if how.family == "yuv" and matrix in _REFUSED_MATRICES:
+        raise InputError(
+            f"colour matrix {_REFUSED_MATRICES[matrix]} is not supported; BT.601, BT.709, BT.2020, FCC and SMPTE 240M"
+            " work"
+        )
+    known: Matrix = "bt709" if how.family == "rgb" else _MATRICES.get(matrix) or _untagged(primaries, width, height)
+    full = _is_full(how, str(pix_fmt), colour_range)
     return Colour(
         matrix=known,
-        full_range=full_range,
-        siting=_siting(siting, full_range),
+        full_range=full,
+        siting=_siting(siting, full),
+        depth=how.depth,
+        family=how.family,
+        across=how.across,
+        down=how.down,
         tag_matrix=matrix,
         tag_primaries=primaries,
         tag_transfer=transfer,
+    )
+
+
+def _is_full(how: Layout, pix_fmt: str, colour_range: int) -> bool:
+    """YUV is limited unless it says otherwise; RGB and gray are full unless they do, as FFmpeg takes them."""
+    if how.family == "yuv":
+        return colour_range == 2 or pix_fmt.startswith("yuvj")
+    return colour_range != 1
+
+
+def result_colour(colour: Colour, pix_fmt: str) -> Colour:
+    """Say how a result in this pixel format is stored: the source's colour, as far as it can be kept.
+
+    RGB becomes BT.709 in limited range. Chroma that the source has at every pixel gets the usual places.
+    """
+    how = layout(pix_fmt)
+    whole = colour.across == colour.down == 1
+    full = colour.full_range and colour.family != "rgb"
+    usual: Siting = "topleft" if colour.matrix == "bt2020" and colour.depth > 8 else _siting(None, full)
+    return replace(
+        colour,
+        full_range=full,
+        siting=usual if whole else colour.siting,
+        depth=how.depth,
+        family=how.family,
+        across=how.across,
+        down=how.down,
     )
 
 
@@ -61,7 +122,7 @@ def tags_for(colour: Colour, rate: Fraction) -> Tags:
     """
     matrix, primaries, transfer = _computed(colour.matrix, rate)
     return Tags(
-        matrix=colour.tag_matrix if colour.tag_matrix in _MATRICES else matrix,
+        matrix=colour.tag_matrix if _MATRICES.get(colour.tag_matrix) == colour.matrix else matrix,
         primaries=primaries if _silent(colour.tag_primaries) else colour.tag_primaries,
         transfer=transfer if _silent(colour.tag_transfer) else colour.tag_transfer,
         colour_range=2 if colour.full_range else 1,
@@ -73,6 +134,10 @@ def _computed(matrix: Matrix, rate: Fraction) -> tuple[int, int, int]:
         return 1, 1, 1
     if matrix == "bt2020":
         return 9, 9, 14
+    if matrix == "fcc":
+        return 4, 4, 4
+    if matrix == "smpte240m":
+        return 7, 7, 7
     return (5, 5, 6) if rate % 25 == 0 else (6, 6, 6)
 
 
@@ -85,8 +150,6 @@ def _untagged(primaries: int, width: int, height: int) -> Matrix:
 def _siting(name: str | None, full_range: bool) -> Siting:
     if name is None:  # JPEG-like video sits in the centre, everything else on the left (H.273, MPEG-2)
         return "center" if full_range else "left"
-    if name not in _SITINGS:
-        raise InputError(f'chroma location "{name}" is not supported; {", ".join(_SITINGS)} work')
     return _SITINGS[name]
 
 

@@ -9,7 +9,7 @@ from fractions import Fraction
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import TracebackType
-from typing import Self, cast
+from typing import Any, Self, cast
 
 import av
 import numpy as np
@@ -17,16 +17,17 @@ from av.codec.codec import UnknownCodecError
 from av.error import FFmpegError
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
+from numpy.typing import NDArray
 
 from uprez.errors import EncodeError, InputError
-from uprez.job import Colour, Encoding
+from uprez.job import Colour, Encoding, Mastering, Options, Video
+from uprez.media import hdr
 from uprez.media.colour import tags_for
-from uprez.media.frame import Frame
+from uprez.media.frame import Frame, Samples
+from uprez.media.layouts import stored
 from uprez.media.source import opened
+from uprez.media.target import Target
 
-PIX_FMT = "yuv420p"
-H264_MAX_SIDE = 4096
-"""The largest side that H.264 decoders in hardware are built for; beyond it "auto" means HEVC."""
 GOP_FRAMES = 250
 _TRIAL_FRAMES = 5
 
@@ -44,7 +45,7 @@ class Rung:
     default: int | None
     """Constant quality unless a person asks for another."""
     settings: Settings
-    """The other options; {threads} and {frame_threads} stand for numbers."""
+    """The other options; {threads} and {frame_threads} stand for numbers, {hdr} for HDR metadata."""
 
 
 _X264: Settings = (("preset", "medium"), ("flags", "+cgop"), ("g", str(GOP_FRAMES)))
@@ -52,7 +53,7 @@ _X265: Settings = (
     ("preset", "medium"),
     ("g", str(GOP_FRAMES)),
     # x265 takes no thread count from FFmpeg, writes to stderr by itself, and opens GOPs unless told not to.
-    ("x265-params", "log-level=none:info=0:open-gop=0:pools={threads}:frame-threads={frame_threads}"),
+    ("x265-params", "log-level=none:info=0:open-gop=0:pools={threads}:frame-threads={frame_threads}{hdr}"),
 )
 _NVENC: Settings = (
     ("preset", "p5"),
@@ -77,6 +78,10 @@ LADDERS: dict[str, tuple[Rung, ...]] = {
 }
 
 
+_OF_ENCODERS = {("h264_nvenc", "yuv420p10le"): "p010le", ("hevc_nvenc", "yuv420p10le"): "p010le"}
+"""The same samples in the order that an encoder takes them."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Picture:
     """What an encoder must be told about its frames."""
@@ -87,6 +92,25 @@ class Picture:
     rate: Fraction
     """Frames a second, for rate control only: the times of a result come from its timeline."""
     colour: Colour
+    """Of the frames that are written; of the family "yuv"."""
+    mastering: Mastering | None = None
+
+    @property
+    def pix_fmt(self) -> str:
+        """FFmpeg's name for how its frames are stored."""
+        return stored(self.colour)
+
+
+def picture(video: Video, options: Options, wanted: Target) -> Picture:
+    """Say what an encoder must be told about the frames of a video's result."""
+    return Picture(
+        width=wanted.width,
+        height=wanted.height,
+        sar=video.shown_sar,
+        rate=options.cfr or video.rate or Fraction(25),
+        colour=wanted.colour,
+        mastering=video.mastering,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,19 +127,21 @@ class Choice:
 def choose(codec: str, picture: Picture, *, crf: int | None, threads: int) -> Choice:
     """Try the rungs of a codec's ladder, best first, with a real encode of this picture's size and format.
 
-    `codec` is a key of LADDERS or "auto" (H.264 up to 4096 a side, HEVC beyond). Raises EncodeError when none works.
+    `codec` is a key of LADDERS. Raises EncodeError when none works.
     """
-    name = _resolved(codec, picture)
     tried: list[str] = []
-    for rung in LADDERS[name]:
-        encoding = _encoding(name, rung, crf, threads)
+    for rung in LADDERS[codec]:
+        encoding = _encoding(codec, rung, crf, threads, picture)
+        if picture.mastering and rung.settings is _NVENC:
+            tried.append(f"{rung.encoder}: writes no HDR metadata")
+            continue
         try:
             sha256 = trial(encoding, picture)
         except (EncodeError, InputError) as error:  # InputError: the trial's file cannot be read back
             tried.append(f"{rung.encoder}: {error.message}")
             continue
         return Choice(encoding=encoding, extradata_sha256=sha256, ladder=(*tried, f"{rung.encoder}: chosen"))
-    raise EncodeError(f"no encoder for {name} at {picture.width}x{picture.height} works here: {'; '.join(tried)}")
+    raise EncodeError(f"no encoder for {codec} at {picture.width}x{picture.height} works here: {'; '.join(tried)}")
 
 
 def extradata_sha256(stream: VideoStream) -> str:
@@ -123,27 +149,19 @@ def extradata_sha256(stream: VideoStream) -> str:
     return hashlib.sha256(stream.codec_context.extradata or b"").hexdigest()
 
 
-def _resolved(codec: str, picture: Picture) -> str:
-    if codec == "auto":
-        return "h264" if max(picture.width, picture.height) <= H264_MAX_SIDE else "hevc"
-    if codec not in LADDERS:
-        raise EncodeError(f'unknown codec "{codec}"', hint=f"choose auto, {', '.join(LADDERS)}")
-    return codec
-
-
-def _encoding(codec: str, rung: Rung, crf: int | None, threads: int) -> Encoding:
+def _encoding(codec: str, rung: Rung, crf: int | None, threads: int, picture: Picture) -> Encoding:
     return Encoding(
         codec=codec,
         rung=rung.encoder,
-        pix_fmt=PIX_FMT,
-        options=(*_quality(codec, rung, crf), *_filled(rung.settings, threads)),
+        pix_fmt=picture.pix_fmt,
+        options=(*_quality(codec, rung, crf), *_filled(rung.settings, threads, hdr.x265_params(picture.mastering))),
         threads=threads,
     )
 
 
-def _filled(settings: Settings, threads: int) -> Settings:
-    numbers = {"threads": threads, "frame_threads": max(1, min(4, threads // 2))}
-    return tuple((name, value.format_map(numbers)) for name, value in settings)
+def _filled(settings: Settings, threads: int, said: str) -> Settings:
+    values = {"threads": threads, "frame_threads": max(1, min(4, threads // 2)), "hdr": said}
+    return tuple((name, value.format_map(values)) for name, value in settings)
 
 
 def _quality(codec: str, rung: Rung, crf: int | None) -> Settings:
@@ -173,9 +191,15 @@ def trial(encoding: Encoding, picture: Picture) -> str:
 
 def _trial_frame(picture: Picture, number: int) -> Frame:
     ramp = np.arange(picture.width, dtype=np.uint32)[None, :] + np.arange(picture.height, dtype=np.uint32)[:, None]
-    luma = ((ramp + 8 * number) % 200 + 16).astype(np.uint8)
-    chroma = np.full((picture.height // 2, picture.width // 2), 128, np.uint8)
-    return Frame(planes=(luma, chroma, chroma), pts=number)
+    colour = picture.colour
+    unit = 1 << (colour.depth - 8)
+    luma = ((ramp + 8 * number) % 200 + 16) * unit
+    chroma = np.full((-(-picture.height // colour.down), -(-picture.width // colour.across)), 128 * unit)
+    return Frame(planes=tuple(_samples(plane, colour.depth) for plane in (luma, chroma, chroma)), pts=number)
+
+
+def _samples(values: NDArray[np.integer[Any]], depth: int) -> Samples:
+    return values.astype(np.uint8) if depth == 8 else values.astype(np.uint16)
 
 
 class Encoder:
@@ -206,7 +230,8 @@ class Encoder:
         options = dict(encoding.options) | {"chroma_sample_location": picture.colour.siting}
         stream = cast("VideoStream", self._container.add_stream(encoding.rung, rate=picture.rate, options=options))
         context = stream.codec_context
-        context.width, context.height, context.pix_fmt = picture.width, picture.height, encoding.pix_fmt
+        context.width, context.height = picture.width, picture.height
+        context.pix_fmt = _OF_ENCODERS.get((encoding.rung, encoding.pix_fmt), encoding.pix_fmt)
         context.time_base = 1 / picture.rate
         context.sample_aspect_ratio = picture.sar
         context.thread_count = encoding.threads
@@ -250,12 +275,17 @@ class Encoder:
         self._path.unlink(missing_ok=True)
 
     def _to_ffmpeg(self, frame: Frame) -> VideoFrame:
-        picture = VideoFrame(self._picture.width, self._picture.height, self._encoding.pix_fmt)
+        pix_fmt = self._encoding.pix_fmt
+        picture = VideoFrame(self._picture.width, self._picture.height, pix_fmt)
         for plane, rows in zip(picture.planes, frame.planes, strict=True):
             if rows.shape != (plane.height, plane.width):
                 raise ValueError(f"a plane of {rows.shape} where {(plane.height, plane.width)} is due")
-            padded = np.frombuffer(cast("bytearray", plane), np.uint8).reshape(plane.height, plane.line_size)
+            memory = np.frombuffer(cast("bytearray", plane), rows.dtype)
+            padded = memory.reshape(plane.height, plane.line_size // rows.itemsize)
             padded[:, : plane.width] = rows
+        taken = _OF_ENCODERS.get((self._encoding.rung, pix_fmt), pix_fmt)
+        if taken != pix_fmt:
+            picture = picture.reformat(format=taken, threads=1)  # as in `decode`
         picture.pts = self._count
         picture.time_base = 1 / self._picture.rate
         return picture

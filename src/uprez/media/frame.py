@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+Samples: TypeAlias = NDArray[np.uint8] | NDArray[np.uint16]
+"""One plane: uint8 of 8-bit video, uint16 of everything deeper, (rows, columns)."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Frame:
-    """One picture in 8-bit 4:2:0 and the time at which it is shown. The planes belong to whoever holds the frame."""
+    """One picture and the time at which it is shown. The planes belong to whoever holds the frame."""
 
-    planes: tuple[NDArray[np.uint8], ...]
-    """Y (H, W), then U and V (H/2, W/2): contiguous, without the padding that decoders put after each row."""
+    planes: tuple[Samples, ...]
+    """Code values: Y, U, V or Y alone or G, B, R; contiguous, without the padding that decoders put after each row."""
     pts: int
     """Presentation time in the source stream's time base."""
+    damaged: bool = False
+    """It could not be decoded whole: the decoder's best, or its neighbour's picture."""

@@ -4,30 +4,30 @@ from __future__ import annotations
 
 import heapq
 from bisect import bisect_left
+from collections import deque
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from fractions import Fraction
 from math import lcm
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias, cast
+from typing import TYPE_CHECKING, cast
 
 import av
 from av.container import InputContainer, OutputContainer
 from av.error import FFmpegError
-from av.packet import Packet
 from av.stream import Stream as AvStream
 from av.video.stream import VideoStream
 
 from uprez.errors import VerifyError
 from uprez.job import Index, Plan, Segment, Stream, StreamKind, Video
+from uprez.media import matroska
 from uprez.media.encode import extradata_sha256
-from uprez.media.source import fraction, opened
-from uprez.media.timeline import Timeline, timeline
+from uprez.media.packets import clock_of, is_broken, packets
+from uprez.media.source import AnyPacket, fraction, opened
+from uprez.media.timeline import Timeline, planned
 
 if TYPE_CHECKING:
     from av.container.core import Chapter  # exists in PyAV's stubs only
-
-AnyPacket: TypeAlias = "Packet[AvStream]"  # generic in PyAV's stubs only
 
 _LOSSY_SOUND = ("aac", "ac3", "dts", "eac3", "mp2", "mp3", "opus", "vorbis")
 _LOSSLESS_SOUND = ("alac", "flac", "mlp", "truehd", "tta", "wavpack")
@@ -47,6 +47,8 @@ CARRIES: dict[str, dict[StreamKind, frozenset[str]]] = {
 }
 """What each container holds unchanged, by kind of stream and FFmpeg's codec name."""
 
+PRIMING = 1
+"""Packets of sound that a decoder hears before the first that a person does."""
 _PICTURES = {"mp4": frozenset({"h264", "hevc"}), "mkv": frozenset({"h264", "hevc", "ffv1"})}
 _FORMATS = {"mp4": "mp4", "mkv": "matroska"}
 _OF_THE_FILE = frozenset({"major_brand", "minor_version", "compatible_brands", "encoder", "duration"})
@@ -82,10 +84,11 @@ def _fits(stream: Stream, container: str) -> bool:
 def assemble(target: Path, *, plan: Plan, index: Index, segments: Sequence[Path], source_url: str) -> None:
     """Write the result from a plan's segments, given in order, and the source.
 
-    Raises VerifyError when a segment is not the plan's or the target cannot be written (nothing stays there then), and
-    InputError when the source cannot be read.
+    Packets of sound that are so damaged that no file takes them are left out. Raises VerifyError when a segment is not
+    the plan's or the target cannot be written (nothing stays there then), and InputError when the source cannot be
+    read.
     """
-    times = timeline(index, plan.first, plan.count)
+    times = planned(index, plan)
     delay = _reorder_delay(plan, segments)
     with ExitStack() as stack:
         source = stack.enter_context(opened(source_url))
@@ -95,12 +98,15 @@ def assemble(target: Path, *, plan: Plan, index: Index, segments: Sequence[Path]
             _output(target, plan, _movie_timescale(source, index.video, times, plan.container))
         )
         with _writing(target):
-            picture = _add_picture(output, first.streams.video[0], source.streams[index.video.stream], times, plan)
+            picture = _add_picture(output, first.streams.video[0], source, index, times, plan)
             others = _add_others(output, source, index.video, plan.container)
             _copy_headers(output, source, times)
         pictures = _pictures(plan, segments, times, delay, picture)
-        rest = _rest(taken(source, others, times, whole=plan.count == len(index.pts)), others)
+        rest = _rest(taken(source_url, source, others, times, whole=plan.count == len(index.pts)), others)
         _write(output, heapq.merge(pictures, rest, key=_decoding_time), target)
+    sar = index.video.shown_sar
+    if plan.container == "mkv" and sar != 1:
+        matroska.state_shape(target, plan.width, plan.height, sar)
 
 
 # --- the picture: packets from the segments, times from the timeline
@@ -180,18 +186,22 @@ def _copy_stream(output: OutputContainer, template: AvStream) -> AvStream:
     return stream
 
 
-def taken(source: InputContainer, numbers: Collection[int], times: Timeline, *, whole: bool) -> Iterator[AnyPacket]:
+def taken(
+    url: str, source: InputContainer, numbers: Collection[int], times: Timeline, *, whole: bool
+) -> Iterator[AnyPacket]:
     """Give the packets of some streams of the source, in file order, with the result's times.
 
     Of a cut (`whole` is false) those that begin in it, and where it begins at 0 also what comes before (the samples by
     which a decoder gets going). Each stream's times move by one number of its own ticks.
     """
     start, end = times.origin * times.time_base, (times.origin + times.end) * times.time_base
-    for packet in source.demux() if numbers else ():
-        if packet.stream_index not in numbers or not packet.size:
+    last: dict[int, int] = {}
+    for packet in _heard(packets(source, clock_of(url))) if numbers else ():
+        if packet.stream_index not in numbers or not packet.size or is_broken(packet):
             continue
         if whole or ((start <= 0 or start <= _showing_time(packet)) and _showing_time(packet) < end):
             _move(packet, round(start / fraction(packet.time_base)))
+            _keep_order(packet, last)
             yield packet
 
 
@@ -206,6 +216,29 @@ def _move(packet: AnyPacket, ticks: int) -> None:
         packet.pts -= ticks
     if packet.dts is not None:
         packet.dts -= ticks
+
+
+def _heard(of: Iterable[AnyPacket]) -> Iterator[AnyPacket]:
+    """Leave out what an edit list hides, which Matroska could not hide again, but for what gets a decoder going."""
+    hidden: dict[int, deque[AnyPacket]] = {}
+    for packet in of:
+        before = hidden.setdefault(packet.stream_index, deque(maxlen=PRIMING))
+        if packet.is_discard:
+            before.append(packet)
+            continue
+        yield from before
+        before.clear()
+        yield packet
+
+
+def _keep_order(packet: AnyPacket, last: dict[int, int]) -> None:
+    """Where a clock jumped, a packet of sound may overlap the one before by less than itself: it comes right after."""
+    if packet.dts is None:
+        return
+    late = last.get(packet.stream_index, packet.dts - 1) + 1 - packet.dts
+    if late > 0:
+        _move(packet, -late)
+    last[packet.stream_index] = packet.dts
 
 
 def _showing_time(packet: AnyPacket) -> Fraction:
@@ -265,12 +298,15 @@ def _writing(target: Path) -> Iterator[None]:
 
 
 def _add_picture(
-    output: OutputContainer, segment: VideoStream, source: AvStream, times: Timeline, plan: Plan
+    output: OutputContainer, segment: VideoStream, source: InputContainer, index: Index, times: Timeline, plan: Plan
 ) -> AvStream:
+    template = source.streams[index.video.stream]
     stream = output.add_stream_from_template(segment, opaque=True)
     stream.time_base = times.time_base
-    stream.metadata.update(_kept(source.metadata))
-    stream.disposition = source.disposition
+    stream.metadata.update(_kept(template.metadata))
+    if plan.container == "mkv" and index.video.shown_sar != 1:
+        stream.metadata["title"] = matroska.padded(stream.metadata.get("title", ""))
+    stream.disposition = template.disposition
     if plan.container == "mp4" and plan.preflight.encoding.codec == "hevc":
         stream.codec_context.codec_tag = "hvc1"  # Apple's players refuse FFmpeg's default, hev1
     return stream

@@ -3,36 +3,58 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from itertools import pairwise
+from itertools import islice, pairwise
 from threading import Lock
 from typing import Protocol, cast
 
 import av
 import av.logging
+from av.audio.stream import AudioStream
 from av.container import InputContainer
-from av.packet import Packet
-from av.sidedata.sidedata import SideData
+from av.error import FFmpegError
 from av.stream import Disposition
 from av.stream import Stream as AvStream
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from uprez.errors import InputError
-from uprez.job import Colour, Index, Stream, StreamKind, Video
+from uprez.job import Chapter, Colour, FieldOrder, Index, Stream, StreamKind, Turn, Video
+from uprez.media import hdr, matroska
 from uprez.media.colour import colour_of
-from uprez.media.source import fraction, opened, shown
+from uprez.media.layouts import MAX_PIXELS, layout
+from uprez.media.packets import JUMPING, Clock, clock_of, is_broken, packets
+from uprez.media.source import AnyPacket, demuxed, fraction, local_path, opened, shown
 
-PIX_FMTS = ("yuv420p", "yuvj420p")
 MAX_SIDE = 16384
 MAX_RATE = 1000
 """Frames a second. More is a clock's rate, which stands in the frame rate's place when a remux left that out."""
+MAX_HOURS = 1000
+SCANNED_FRAMES = 12
+_SCANNED_AT = (Fraction(0), Fraction(1, 4), Fraction(1, 2), Fraction(3, 4))
+"""So many frames at each of these parts are decoded by `index` to tell interlaced video: headers are often silent."""
 
-_INTERLACED_ORDERS = (2, 3, 4, 5)  # AVFieldOrder: TT, BB, TB, BT
-_IDENTITY_MATRIX = (1 << 16, 0, 0, 0, 1 << 16, 0, 0, 0, 1 << 30)
+_LITTLE = 4
+"""Blocks that `quick` reads ahead: it jumps about, and what it does not use costs as much as what it does."""
+_FIELD_ORDERS: dict[int, FieldOrder] = {2: "top", 3: "bottom", 4: "top", 5: "bottom"}
+"""By AVFieldOrder: TT, BB, and for woven fields TB and BT, whose first letter FFmpeg and Matroska mean to be first."""
+_ONE = 1 << 16
+_TURNS = {
+    (1, 0, 0, 1): Turn(),
+    (0, 1, -1, 0): Turn(quarters=1),
+    (-1, 0, 0, -1): Turn(quarters=2),
+    (0, -1, 1, 0): Turn(quarters=3),
+    (-1, 0, 0, 1): Turn(mirrored=True),
+    (0, -1, -1, 0): Turn(quarters=1, mirrored=True),
+    (1, 0, 0, -1): Turn(quarters=2, mirrored=True),
+    (0, 1, 1, 0): Turn(quarters=3, mirrored=True),
+}
+"""By a, b, c and d of the display matrix, which takes (x, y) to (a x + c y, b x + d y), y downwards."""
 _KINDS: dict[str, StreamKind] = {"video": "video", "audio": "audio", "subtitle": "subtitle", "attachment": "attachment"}
+_DISPOSITIONS = ("default", "forced", "original", "dub", "comment", "hearing_impaired", "visual_impaired")
 _logging = Lock()
 
 
@@ -42,27 +64,28 @@ def quick(url: str) -> Video:
     Raises InputError, in one line, for what is not a video and for what this version cannot enhance correctly.
     """
     name = shown(url)
-    with opened(url) as container:
+    with opened(url, ahead=_LITTLE) as container:
         stream = _picture(container, name)
         described = _described(container, stream.index)
         _check_size(stream, name)
-        _check_scan(stream, name)
-        _check_first_frame(container, stream, name)
-        return _video(container, stream, _colour(stream, described, name), name)
+        return _video(container, stream, described, _first_frame(container, stream, name), name)
 
 
 def index(url: str) -> Index:
     """Read every packet and say when each frame is shown.
 
-    Raises InputError for a file that ends early, for damaged packets and for frames without a time of their own.
+    Raises InputError for a file that ends early and for frames without a time of their own.
     """
     name = shown(url)
     video = quick(url)
+    if not video.flagged:
+        video = _scanned(url, video)
     with opened(url) as container:
         stream = container.streams[video.stream]
         promised = _promised(stream, video)
-        walk = _walk(container, stream, name)
+        walk = _walk(container, stream, clock_of(url), name)
         _check_complete(container, video, walk, promised, name)
+    _check_length(url, video, name)
     return _index(video, walk, name)
 
 
@@ -87,44 +110,80 @@ def _check_size(stream: VideoStream, name: str) -> None:
     # A stream whose codec FFmpeg does not know has no context, although PyAV's types promise one.
     if cast("object | None", stream.codec_context) is None:
         raise InputError(f"{name}: its video codec cannot be decoded here")
-    if stream.pix_fmt not in PIX_FMTS:
-        raise InputError(f"{name}: pixel format {stream.pix_fmt} is not supported; 8-bit 4:2:0 ({PIX_FMTS[0]}) works")
-    size = f"{stream.width}x{stream.height}"
+    try:
+        layout(stream.pix_fmt)
+    except InputError as error:
+        raise InputError(f"{name}: {error.message}") from error
     if not (0 < stream.width <= MAX_SIDE and 0 < stream.height <= MAX_SIDE):
-        raise InputError(f"{name}: size {size} is out of range; 2 to {MAX_SIDE} pixels a side work")
-    if stream.width % 2 or stream.height % 2:
-        raise InputError(f"{name}: odd size {size} is not supported; even sides work")
+        size = f"{stream.width}x{stream.height}"
+        raise InputError(f"{name}: size {size} is out of range; 1 to {MAX_SIDE} pixels a side work")
+    if stream.width * stream.height > MAX_PIXELS:
+        size = f"{stream.width}x{stream.height}"
+        raise InputError(f"{name}: size {size} is out of range; up to {MAX_PIXELS} pixels (8K) work")
 
 
-def _check_scan(stream: VideoStream, name: str) -> None:
-    if stream.codec_context.field_order in _INTERLACED_ORDERS:
-        raise InputError(f"{name}: interlaced video is not supported; deinterlace it first")
+def _first_frame(container: InputContainer, stream: VideoStream, name: str) -> VideoFrame:
+    """Give the first frame that can be decoded; a damaged one before it is passed over."""
+    for frame in decoded(container, stream):
+        return frame
+    raise InputError(f"{name}: not one frame of its video can be decoded")
 
 
-def _check_first_frame(container: InputContainer, stream: VideoStream, name: str) -> None:
-    frame = next(container.decode(stream), None)
-    if frame is None:
-        raise InputError(f"{name}: not one frame of its video can be decoded")
-    if frame.interlaced_frame:
-        raise InputError(f"{name}: interlaced video is not supported; deinterlace it first")
-    if _turned(frame):
+def decoded(container: InputContainer, stream: VideoStream) -> Iterable[VideoFrame]:
+    """Decode a stream from where the file is read, passing over what cannot be decoded."""
+    stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
+    for packet in demuxed(container, stream):
+        try:
+            yield from cast("list[VideoFrame]", packet.decode())
+        except FFmpegError:
+            continue
+
+
+def _field_order(stream: VideoStream, frame: VideoFrame) -> FieldOrder:
+    stated = _FIELD_ORDERS.get(stream.codec_context.field_order)
+    return stated or ("unknown" if frame.interlaced_frame else "progressive")
+
+
+def _scanned(url: str, video: Video) -> Video:
+    """Look at more frames than the first for one that says that it is interlaced: here and there in the video."""
+    for part in _SCANNED_AT if video.duration else _SCANNED_AT[:1]:
+        with opened(url) as container:
+            stream = cast("VideoStream", container.streams[video.stream])
+            begin = (video.start or Fraction(0)) + part * (video.duration or Fraction(0))
+            if part:
+                with suppress(FFmpegError):  # not seekable: the beginning is looked at again
+                    container.seek(round(begin / video.time_base), stream=stream)
+            for frame in islice(decoded(container, stream), SCANNED_FRAMES):
+                if frame.interlaced_frame:
+                    return replace(video, field_order=_field_order(stream, frame), flagged=True)
+    return video
+
+
+def _turn(frame: VideoFrame, name: str) -> Turn:
+    """Read the display matrix."""
+    matrix = cast("bytes | None", frame.side_data.get("DISPLAYMATRIX"))
+    if matrix is None:
+        return Turn()
+    a, b, _, c, d, *_ = memoryview(bytes(matrix)).cast("i")
+    found = _TURNS.get((round(a / _ONE), round(b / _ONE), round(c / _ONE), round(d / _ONE)))
+    if found is None or any(value % _ONE for value in (a, b, c, d)):
         raise InputError(
-            f"{name}: the video is to be shown turned or mirrored (display matrix, {frame.rotation} degrees), which is"
-            " not supported; upright video works"
+            f"{name}: the video is to be shown turned by {frame.rotation} degrees, or stretched (display matrix);"
+            " quarter turns work",
         )
-
-
-def _turned(frame: VideoFrame) -> bool:
-    matrix = cast("SideData | None", frame.side_data.get("DISPLAYMATRIX"))
-    return matrix is not None and tuple(memoryview(bytes(matrix)).cast("i")) != _IDENTITY_MATRIX
+    return found
 
 
 # --- facts from the headers
 
 
-def _video(container: InputContainer, stream: VideoStream, colour: Colour, name: str) -> Video:
+def _video(container: InputContainer, stream: VideoStream, described: str, frame: VideoFrame, name: str) -> Video:
     duration = _duration(container, stream)
+    if duration is not None and duration > MAX_HOURS * 3600:
+        raise InputError(f"{name}: its header states {float(duration / 3600):.0f} hours; up to {MAX_HOURS} work")
     rate = _rate(stream)
+    counted = max(0, stream.frames)
+    how = layout(stream.pix_fmt)
     return Video(
         container=container.format.name,
         size=container.size,
@@ -137,10 +196,35 @@ def _video(container: InputContainer, stream: VideoStream, colour: Colour, name:
         rate=rate,
         time_base=_time_base(stream, name),
         duration=duration,
-        frames=stream.frames or (round(duration * rate) if duration and rate else None),
-        colour=colour,
+        frames=counted or (round(duration * rate) if duration and rate else None),
+        frames_counted=bool(counted) and _lists_frames(container),  # an AVI may count twice
+        colour=_colour(stream, described, name),
         others=tuple(_other(each) for each in container.streams if each.index != stream.index),
+        start=_start(stream),
+        turn=_turn(frame, name),
+        field_order=_field_order(stream, frame),
+        flagged=frame.interlaced_frame,
+        alpha=how.alpha,
+        mastering=hdr.mastering(frame),
+        dynamic_hdr=hdr.dynamic(frame),
+        title=container.metadata.get("title"),
+        chapters=tuple(_chapters(container)),
     )
+
+
+def _start(stream: AvStream) -> Fraction | None:
+    return None if stream.start_time is None else stream.start_time * fraction(stream.time_base or Fraction(1))
+
+
+def _lists_frames(container: InputContainer) -> bool:
+    return "mov" in container.format.name.split(",")
+
+
+def _chapters(container: InputContainer) -> Iterable[Chapter]:
+    for each in container.chapters():
+        tick = fraction(each["time_base"] or Fraction(1, av.time_base))
+        title = each["metadata"].get("title")
+        yield Chapter(start=each["start"] * tick, end=each["end"] * tick, title=title)
 
 
 def _time_base(stream: AvStream, name: str) -> Fraction:
@@ -155,35 +239,42 @@ def _rate(stream: VideoStream) -> Fraction | None:
 
 
 def _duration(container: InputContainer, stream: VideoStream) -> Fraction | None:
-    if stream.duration and stream.time_base:
+    """Give the seconds that a header states; None where it does not, or nonsense."""
+    if stream.duration and stream.duration > 0 and stream.time_base:
         return stream.duration * fraction(stream.time_base)
-    return Fraction(container.duration, av.time_base) if container.duration else None
+    return Fraction(container.duration, av.time_base) if container.duration and container.duration > 0 else None
 
 
 def _other(stream: AvStream) -> Stream:
+    sound = stream.codec_context if isinstance(stream, AudioStream) else None
     return Stream(
         index=stream.index,
         kind=_KINDS.get(stream.type, "data"),
         codec="cover art" if _is_cover(stream) else _codec(stream),
         language=stream.language,
-        title=stream.metadata.get("title"),
+        title=stream.metadata.get("title") or stream.metadata.get("filename"),
+        dispositions=tuple(word for word in _DISPOSITIONS if stream.disposition & Disposition[word]),
+        start=_start(stream),
+        channels=sound.channels if sound else None,
+        sample_rate=sound.sample_rate if sound else None,
     )
 
 
 def _codec(stream: AvStream) -> str:
     if cast("object | None", stream.codec_context) is not None:
         return stream.codec_context.codec.canonical_name
-    return stream.name or "unknown"
+    return str(getattr(stream, "name", None) or "unknown")  # streams of some kinds have none
 
 
 def _colour(stream: VideoStream, described: str, name: str) -> Colour:
     siting = re.search(r"\((?:[^()]*, )?(left|center|topleft|top|bottomleft|bottom)\)", described)
     try:
         return colour_of(
+            pix_fmt=stream.pix_fmt,
             matrix=stream.colorspace,
             primaries=stream.color_primaries,
             transfer=stream.color_trc,
-            full_range=stream.color_range == 2 or stream.pix_fmt == "yuvj420p",
+            colour_range=stream.color_range,
             siting=siting[1] if siting else None,
             width=stream.width,
             height=stream.height,
@@ -221,6 +312,8 @@ class _Walk:
     """Of each frame: pts, whether it is a keyframe, duration in ticks (0: not stated); in file order."""
     packets: int
     """All packets of the picture, those that an edit list hides included."""
+    damaged: int
+    clock: Clock
     end: Fraction
     """Seconds at which the last packet of any stream ends."""
 
@@ -229,31 +322,29 @@ class _Walk:
         return self.packets - len(self.shown)
 
 
-def _walk(container: InputContainer, picture: AvStream, name: str) -> _Walk:
+def _walk(container: InputContainer, picture: AvStream, clock: Clock, name: str) -> _Walk:
     shown: list[tuple[int, bool, int]] = []
-    packets, end = 0, Fraction(0)
-    for packet in _packets(container):
+    count, damaged, cut_off, end = 0, 0, False, Fraction(0)
+    for packet in packets(container, clock):
         end = max(end, _packet_end(packet))
         if packet.stream_index != picture.index:
+            damaged += is_broken(packet)
             continue
-        packets += 1
-        if packet.is_corrupt:
-            raise InputError(f"{name}: packet {packets} of its video is damaged or cut off (is the file truncated?)")
+        count += 1
+        cut_off = packet.is_corrupt
+        damaged += packet.is_corrupt
         if packet.is_discard:
             continue
         if packet.pts is None:
-            raise InputError(f"{name}: packet {packets} of its video has no time", hint="remux it to Matroska first")
+            raise InputError(f"{name}: packet {count} of its video has no time", hint="remux it to Matroska first")
         shown.append((packet.pts, packet.is_keyframe, packet.duration or 0))
-    return _Walk(shown=tuple(shown), packets=packets, end=end)
+    if cut_off and container.format.name not in JUMPING:  # a transport stream is cut anywhere and is still whole
+        last = f"packet {count} of its video, the last, is damaged or cut off"
+        raise InputError(f"{name}: {last} (is the file truncated?)")
+    return _Walk(shown=tuple(shown), packets=count, damaged=damaged, clock=clock, end=end)
 
 
-def _packets(container: InputContainer) -> Iterator[Packet[AvStream]]:
-    for packet in container.demux():
-        if packet.size or packet.dts is not None:  # PyAV ends with empty packets that flush decoders
-            yield packet
-
-
-def _packet_end(packet: Packet[AvStream]) -> Fraction:
+def _packet_end(packet: AnyPacket) -> Fraction:
     at = packet.pts if packet.pts is not None else packet.dts
     return Fraction(0) if at is None else (at + (packet.duration or 0)) * fraction(packet.time_base)
 
@@ -279,6 +370,12 @@ def _check_complete(container: InputContainer, video: Video, walk: _Walk, promis
         )
 
 
+def _check_length(url: str, video: Video, name: str) -> None:
+    """A Matroska file states its own length; a second that is missing at its end is otherwise not seen."""
+    if url.startswith("file:") and "matroska" in video.container.split(",") and matroska.cut_short(local_path(url)):
+        raise InputError(f"{name}: ends early: it is shorter than its header states (is the file truncated?)")
+
+
 def _index(video: Video, walk: _Walk, name: str) -> Index:
     shown = sorted(walk.shown)
     keyframes = tuple(pts for pts, key, _ in shown if key)
@@ -289,14 +386,27 @@ def _index(video: Video, walk: _Walk, name: str) -> Index:
     if not pts:
         raise InputError(f"{name}: its video stream holds no frame that is shown")
     _check_distinct(pts, video, name)
-    last_duration = shown[-1][2] or _usual_duration(pts, video)
+    last_duration = _last_duration(shown[-1][2], pts, video)
+    _check_span((pts[-1] + last_duration - pts[0]) * video.time_base, len(pts), name)
     return Index(
         video=video if video.rate else replace(video, rate=_measured_rate(pts, last_duration, video.time_base)),
         time_base=video.time_base,
         pts=pts,
         keyframes=keyframes,
         last_duration=last_duration,
+        vfr=_is_vfr(pts, video.time_base),
+        # Where files were joined, packets seem to be missing between the last one and the next; none is.
+        damaged=max(0, walk.damaged - walk.clock.breaks) + walk.clock.patched,
+        breaks=walk.clock.breaks,
+        patched=walk.clock.patched,
     )
+
+
+def _is_vfr(pts: tuple[int, ...], time_base: Fraction) -> bool:
+    """Frames at a constant rate are apart by the same time, to the rounding of a tick or, in some files, of a ms."""
+    gaps: list[int] = [after - before for before, after in pairwise(pts)]
+    spread = Fraction(max(gaps, default=0) - min(gaps, default=0))
+    return spread * time_base > max(2 * time_base, Fraction(2, 1000))
 
 
 def _measured_rate(pts: tuple[int, ...], last_duration: int, time_base: Fraction) -> Fraction:
@@ -312,7 +422,16 @@ def _check_distinct(pts: tuple[int, ...], video: Video, name: str) -> None:
             raise InputError(f"{name}: two frames have the same time, {seconds:.3f} s", hint="remux the file first")
 
 
-def _usual_duration(pts: tuple[int, ...], video: Video) -> int:
+def _last_duration(stated: int, pts: tuple[int, ...], video: Video) -> int:
+    if stated > 0:
+        return stated
     if len(pts) > 1:
         return pts[-1] - pts[-2]
     return max(1, round(1 / (video.rate or Fraction(25)) / video.time_base))
+
+
+def _check_span(seconds: Fraction, frames: int, name: str) -> None:
+    if seconds > MAX_HOURS * 3600:
+        raise InputError(f"{name}: its frames span {float(seconds / 3600):.0f} hours; up to {MAX_HOURS} work")
+    if frames > MAX_RATE * max(seconds, Fraction(1)):
+        raise InputError(f"{name}: {frames} frames in {float(seconds):.3f} s; up to {MAX_RATE} a second work")

@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
-from typing import BinaryIO, Protocol, cast
+from typing import BinaryIO, Protocol, TypeAlias, cast
 from urllib.parse import unquote, urlsplit
 
 import av
 from av.container import InputContainer
 from av.error import FFmpegError
+from av.packet import Packet
+from av.stream import Stream as AvStream
 
 from uprez import http
 from uprez.errors import InputError
+from uprez.media.boxes import check_fragments, ends_before_moov
+
+AnyPacket: TypeAlias = "Packet[AvStream]"  # generic in PyAV's stubs only
 
 DEMUXERS = ("mov", "matroska", "avi", "mpegts", "mpeg", "flv", "ogg", "asf", "yuv4mpegpipe")
 """Formats that hold their own frames. Playlists (concat, hls, dash, image sequences) open other files: never these."""
 
 
+_STRAYS = 10_000
+"""Packets in a row of streams that the header does not name."""
 NO_INDEX = "its index (the moov atom) is missing: the file is truncated or was never finished"
 
 
@@ -44,18 +52,21 @@ _OPTIONS = {
 
 def shown(url: str) -> str:
     """Name a URL for people: a file by its path, anything else without its query, which may hold a signature."""
-    return str(_local_path(url)) if urlsplit(url).scheme == "file" else http.shown(url)
+    return str(local_path(url)) if urlsplit(url).scheme == "file" else http.shown(url)
 
 
 @contextmanager
-def opened(url: str) -> Iterator[InputContainer]:
+def opened(url: str, *, ahead: int = 32) -> Iterator[InputContainer]:
     """Open a media file (file://) or object (http://, https://, by range requests) and close it again.
+
+    `ahead` is how many blocks of 256 KiB are read ahead at most where an object is read in order.
 
     FFmpeg's errors, then and while it is read, are raised as InputError; those of the connection, which say nothing
     about the video, as FetchError.
     """
     if urlsplit(url).scheme == "file":
-        path = _local_path(url)
+        path = local_path(url)
+        check_fragments(path)
         # "file:" keeps FFmpeg from taking the front of a name such as "http:1.mp4" for a protocol.
         with _reading(url), _open(f"file:{path}") as container:
             yield container
@@ -63,11 +74,30 @@ def opened(url: str) -> Iterator[InputContainer]:
     if urlsplit(url).scheme not in ("http", "https"):
         raise InputError(f"{url[:80]}: only file://, http:// and https:// can be read")
     # Our own reader, not FFmpeg's: it retries, sees that the object stays the same, and can open nothing else.
-    with http.RangeFile(url) as file, _reading(url, file), _open(cast("BinaryIO", file)) as container:
+    with http.RangeFile(url, ahead=ahead) as file, _reading(url, file), _open(cast("BinaryIO", file)) as container:
         yield container
 
 
-def _local_path(url: str) -> Path:
+def demuxed(container: InputContainer, *streams: AvStream) -> Iterator[AnyPacket]:
+    """Give the packets of the streams, or of all; PyAV ends with empty ones, by which decoders are flushed.
+
+    Those of a stream that comes up in mid-file are passed over. Raises InputError where there is nothing else.
+    """
+    strays = 0
+    while strays < _STRAYS:
+        try:
+            for packet in container.demux(*streams):
+                strays = 0
+                yield packet
+        except IndexError:  # PyAV knows the streams of the header only; reading goes on behind the packet
+            strays += 1
+        else:
+            return
+    raise InputError("its streams are not those that its header names", hint="remux it to Matroska first")
+
+
+def local_path(url: str) -> Path:
+    """Give the path of a file:// URL; raises InputError for another."""
     parts = urlsplit(url)
     if parts.scheme != "file" or parts.netloc not in ("", "localhost"):
         raise InputError(f"{url[:80]}: not a file:// URL of this machine")
@@ -93,7 +123,7 @@ def _reading(url: str, remote: http.RangeFile | None = None) -> Iterator[None]:
     try:
         yield
     except FFmpegError as error:
-        why = _why_remote(remote, error) if remote else _why(_local_path(url), error)
+        why = _why_remote(remote, error) if remote else _why(local_path(url), error)
         raise InputError(f"{shown(url)}: {why}") from error
 
 
@@ -102,18 +132,18 @@ def _why(path: Path, error: FFmpegError) -> str:
         return "there is no such file"
     if not path.is_file():
         return "is not a file"
-    if isinstance(error, PermissionError):
+    if isinstance(error, PermissionError) and not os.access(path, os.R_OK):
         return "may not be read by this user"
     if path.stat().st_size == 0:
         return "the file is empty"
     with path.open("rb") as file:
-        return NO_INDEX if _ends_before_moov(file, path.stat().st_size) else _not_a_video(error)
+        return NO_INDEX if ends_before_moov(file, path.stat().st_size) else _not_a_video(error)
 
 
 def _why_remote(file: http.RangeFile, error: FFmpegError) -> str:
     if not file.size:
         return "the object is empty"
-    return NO_INDEX if _ends_before_moov(cast("BinaryIO", file), file.size) else _not_a_video(error)
+    return NO_INDEX if ends_before_moov(cast("BinaryIO", file), file.size) else _not_a_video(error)
 
 
 def _not_a_video(error: FFmpegError) -> str:
@@ -122,20 +152,3 @@ def _not_a_video(error: FFmpegError) -> str:
 
 def _plain(error: FFmpegError) -> str:
     return f"FFmpeg: {error.strerror or type(error).__name__}"
-
-
-def _ends_before_moov(file: BinaryIO, size: int) -> bool:
-    """Walk the top-level boxes of an MP4 or QuickTime file; False for anything else."""
-    offset = 0
-    while offset + 8 <= size:
-        file.seek(offset)
-        head = file.read(16)
-        if offset == 0 and head[4:8] not in (b"ftyp", b"wide", b"mdat"):
-            return False
-        if head[4:8] == b"moov":
-            return False
-        length = int.from_bytes(head[8:16] if head[:4] == b"\0\0\0\1" else head[:4], "big")
-        if length < 8:  # 0: "to the end of the file"; 1 to 7: damaged
-            return True
-        offset += length
-    return offset > 0

@@ -15,10 +15,10 @@ from uprez.job import Encoding, Index, Plan, Segment
 from uprez.media.encode import extradata_sha256
 from uprez.media.mux import carried, taken
 from uprez.media.source import fraction, opened, shown
-from uprez.media.timeline import Timeline, timeline
+from uprez.media.timeline import Timeline, planned
 
 if TYPE_CHECKING:
-    from uprez.media.mux import AnyPacket
+    from uprez.media.source import AnyPacket
 
 _MKV_TICK = Fraction(1, 1000)
 """Matroska's clock as FFmpeg writes it: times in it are rounded."""
@@ -61,7 +61,7 @@ def result(url: str, *, plan: Plan, index: Index, source_url: str) -> Facts:
 
     Raises VerifyError, naming what differs, or InputError when the source cannot be read.
     """
-    name, times = shown(url), timeline(index, plan.first, plan.count)
+    name, times = shown(url), planned(index, plan)
     try:
         with opened(url) as container:
             _check_picture(_picture(container.streams.video, name), plan, name)
@@ -69,7 +69,7 @@ def result(url: str, *, plan: Plan, index: Index, source_url: str) -> Facts:
         sound = _sound_of(url)
     except InputError as error:
         raise VerifyError(error.message) from error
-    _check_count(name, "frames", len(seen), plan.count)
+    _check_count(name, "frames", len(seen), len(times.pts))
     due = _source_sound(source_url, plan, index, times)
     shift = _check_times(name, seen, times, plan, due)
     _check_sound(name, sound, due, shift)
@@ -168,7 +168,7 @@ def _sound_of(url: str) -> list[Track]:
 def _source_sound(source_url: str, plan: Plan, index: Index, times: Timeline) -> list[Track]:
     numbers = [stream.index for stream in carried(index.video, plan.container) if stream.kind == "audio"]
     with opened(source_url) as container:
-        return _tracks(numbers, taken(container, numbers, times, whole=plan.count == len(index.pts)))
+        return _tracks(numbers, taken(source_url, container, numbers, times, whole=plan.count == len(index.pts)))
 
 
 def _tracks(numbers: Sequence[int], packets: Iterable[AnyPacket]) -> list[Track]:

@@ -2,8 +2,12 @@
 
 A planes graph is, by the prefixes of its node names:
 
-    y, u, v (uint8) -> to_rgb/ -> [0, 1] -> network/ -> to_planes/ -> resample/ -> to_planes/ -> y_out, u_out, v_out
-                              \\_ what lies outside [0, 1] _______/
+    y, u, v -> to_rgb/ -> [0, 1] -> network/ -> to_planes/ -> resample/ -> to_planes/ -> y_out, u_out, v_out
+                     \\_ what lies outside [0, 1] _______/
+
+Planes of 8 bits are uint8, of 9 to 11 bits float16 and of more float32 code values: float16 holds whole numbers up to
+2048 exactly, and TensorRT has no 16-bit integers. A picture that is to be shown turned is turned as RGB, where chroma
+has no places of its own that would turn with it.
 
 Everything after the network is linear up to the rounding, so the way back to luma and chroma is taken before the
 resampling: chroma then goes from the network's size to its own in one step. The part of a picture that no RGB in
@@ -21,7 +25,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from uprez.errors import ModelError
-from uprez.job import Matrix, Siting
+from uprez.job import UPRIGHT, Colour, Matrix, Turn
 from uprez.models import resample
 from uprez.models.importers import SrvggWeights
 from uprez.models.resample import Taps
@@ -40,27 +44,48 @@ _LUMA_WEIGHTS: dict[Matrix, tuple[float, float]] = {
     "bt601": (0.299, 0.114),
     "bt709": (0.2126, 0.0722),
     "bt2020": (0.2627, 0.0593),
+    "fcc": (0.30, 0.11),
+    "smpte240m": (0.212, 0.087),
 }
-"""Kr and Kb of ITU-R BT.601, BT.709 and BT.2020 (non-constant luminance)."""
+"""Kr and Kb by ITU-T H.273, table 4 (BT.2020 with non-constant luminance)."""
+
+FLOAT16_BITS = 11
+"""The most bits a sample may have in float16."""
+PLANES: dict[str, tuple[str, ...]] = {"yuv": ("y", "u", "v"), "gray": ("y",), "rgb": ("g", "b", "r")}
+"""A frame's planes, in FFmpeg's order."""
+_COSITED_ACROSS = ("left", "topleft", "bottomleft")
+_TOP = ("topleft", "top")
+_BOTTOM = ("bottomleft", "bottom")
 
 
 @dataclass(frozen=True, kw_only=True)
 class GraphSpec:
-    """What a planes graph is made for: one size, one colour."""
+    """What a planes graph is made for: one size, one way to store samples, on either side."""
 
     width: int
     height: int
+    """As stored, before any turn."""
     out_width: int
-    """Even."""
     out_height: int
-    """Even."""
+    """As shown."""
     native_scale: int
     """Of the network; 1 without one."""
-    matrix: Matrix
-    full_range: bool
-    siting: Siting
+    source: Colour
+    target: Colour
+    """Of the family "yuv"."""
+    turn: Turn = UPRIGHT
     expose_rgb: bool = False
     """Give the tensors before and after the network as two more outputs, named as in RGB_OUTPUTS."""
+
+    @property
+    def shown_width(self) -> int:
+        """Width of the picture that the network sees."""
+        return self.height if self.turn.lies else self.width
+
+    @property
+    def shown_height(self) -> int:
+        """Height of the picture that the network sees."""
+        return self.width if self.turn.lies else self.height
 
 
 class _Builder:
@@ -118,48 +143,112 @@ def srvgg(weights: SrvggWeights) -> onnx.ModelProto:
     return b.model("srvgg", inputs, [helper.make_tensor_value_info("output", TensorProto.FLOAT, [1, 3, None, None])])
 
 
-def planes_graph(network: onnx.ModelProto | None, spec: GraphSpec) -> onnx.ModelProto:
-    """Build the graph that enlarges one 4:2:0 frame of 8 bits: three uint8 planes in, three out.
-
-    Inputs "y" (H, W), "u" and "v" (half of it, rounded up); outputs "y_out", "u_out", "v_out" at the spec's output
-    size, then the RGB_OUTPUTS where asked for. Raises ModelError where the network does not fit the spec.
-    """
+def identity() -> onnx.ModelProto:
+    """Build the network that changes nothing: "rgb" f32 [1, 3, H, W] to the same."""
     b = _Builder()
-    rgb = _to_rgb(b, spec)
+    b.node("Identity", "output", "rgb")
+    value = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 3, "H", "W"]) for name in ("rgb", "output")]
+    return b.model("identity", value[:1], value[1:])
+
+
+def planes_graph(network: onnx.ModelProto | None, spec: GraphSpec) -> onnx.ModelProto:
+    """Build the graph that enlarges one frame: its planes in, three planes out.
+
+    Inputs are named as in PLANES, (H, W) and for chroma the share of it, rounded up; outputs "y_out", "u_out", "v_out"
+    at the spec's output size, then the RGB_OUTPUTS where asked for. All hold code values. Raises ModelError where the
+    network does not fit the spec.
+    """
+    if spec.target.family != "yuv":
+        raise ModelError(f"a result of the family {spec.target.family} cannot be made")
+    b = _Builder()
+    rgb = _turned(b, _to_rgb(b, spec), spec.turn)
     inside = b.node("Clip", "to_rgb/inside", rgb, b.scalar("zero", 0), b.scalar("one", 1))
     outside = b.node("Sub", "to_rgb/outside", rgb, inside)
     result = _inline(b, network, inside, spec)
     luma, chroma = _codes(b, result, outside, spec, has_network=network is not None)
-    planes = [_round(b, "y", luma), *_split(b, _round(b, "uv", chroma))]
-    shapes = _plane_shapes(spec.out_height, spec.out_width)
-    outputs = [_finish(b, plane, f"{name}_out", shape) for plane, (name, shape) in zip(planes, shapes, strict=True)]
+    target = spec.target
+    planes = [_round(b, "y", luma, target.depth), *_split(b, _round(b, "uv", chroma, target.depth))]
+    shapes = plane_shapes(spec.out_width, spec.out_height, target).items()
+    outputs = [
+        _finish(b, plane, f"{name}_out", shape, target.depth)
+        for plane, (name, shape) in zip(planes, shapes, strict=True)
+    ]
     if spec.expose_rgb:
         outputs += _expose(b, inside, result)
     inputs = [
-        helper.make_tensor_value_info(name, TensorProto.UINT8, shape)
-        for name, shape in _plane_shapes(spec.height, spec.width)
+        helper.make_tensor_value_info(name, _element(spec.source.depth), shape)
+        for name, shape in plane_shapes(spec.width, spec.height, spec.source).items()
     ]
     return b.model("planes", inputs, outputs)
 
 
-def _plane_shapes(height: int, width: int) -> list[tuple[str, tuple[int, int]]]:
-    half = ((height + 1) // 2, (width + 1) // 2)
-    return [("y", (height, width)), ("u", half), ("v", half)]
+def plane_shapes(width: int, height: int, colour: Colour) -> dict[str, tuple[int, int]]:
+    """Give the (rows, columns) of each plane of a picture, by its name and in FFmpeg's order."""
+    chroma = (-(-height // colour.down), -(-width // colour.across))
+    return {name: chroma if name in "uv" else (height, width) for name in PLANES[colour.family]}
+
+
+def _element(depth: int) -> int:
+    """Give the type of a plane's samples."""
+    if depth == 8:
+        return int(TensorProto.UINT8)
+    return int(TensorProto.FLOAT16 if depth <= FLOAT16_BITS else TensorProto.FLOAT)
 
 
 def _to_rgb(b: _Builder, spec: GraphSpec) -> str:
     """Give RGB [1, 3, H, W] of the input planes, limits not yet applied."""
     axis = b.ints("to_rgb/axis", 0)
-    u, v = (b.node("Unsqueeze", f"to_rgb/{name}", name, axis) for name in ("u", "v"))
-    codes = b.node("Cast", "to_rgb/chroma", b.node("Concat", "to_rgb/uv", u, v, axis=0), to=TensorProto.FLOAT)
-    up_rows = resample.chroma_up(spec.height, cosited=spec.siting == "topleft")
-    up_columns = resample.chroma_up(spec.width, cosited=spec.siting != "center")
-    chroma = _resample(b, "to_rgb/chroma_up", codes, 2, up_rows, up_columns)
-    luma = b.node("Cast", "to_rgb/luma", b.node("Unsqueeze", "to_rgb/y", "y", axis), to=TensorProto.FLOAT)
-    joined = b.node("Concat", "to_rgb/codes", luma, chroma, axis=0)
-    picture = b.node("Unsqueeze", "to_rgb/picture", joined, axis)
-    matrix, offset = _rgb_from_codes(spec)
-    return _mix(b, "to_rgb/matrix", picture, matrix, -matrix @ offset)
+    if spec.source.family == "yuv":
+        planes = _yuv(b, spec, axis)
+    else:
+        planes = _joined(b, "codes", ("r", "g", "b") if spec.source.family == "rgb" else ("y", "y", "y"), axis)
+    picture = b.node("Unsqueeze", "to_rgb/picture", planes, axis)
+    matrix, black = _rgb_from_codes(spec.source)
+    return _mix(b, "to_rgb/matrix", picture, matrix, -matrix @ black)
+
+
+def _joined(b: _Builder, name: str, planes: Sequence[str], axis: str) -> str:
+    """Give float32 [C, H, W] of some input planes."""
+    layers = {plane: b.node("Unsqueeze", f"to_rgb/{plane}", plane, axis) for plane in dict.fromkeys(planes)}
+    stack = b.node("Concat", f"to_rgb/{name}_stack", *(layers[plane] for plane in planes), axis=0)
+    return b.node("Cast", f"to_rgb/{name}", stack, to=TensorProto.FLOAT)
+
+
+def _yuv(b: _Builder, spec: GraphSpec, axis: str) -> str:
+    """Give the three code values of each pixel, [3, H, W]: chroma brought to the luma samples."""
+    across, down = _offsets(spec.source)
+    rows = resample.chroma_up(spec.height, factor=spec.source.down, offset=down)
+    columns = resample.chroma_up(spec.width, factor=spec.source.across, offset=across)
+    chroma = _resample(b, "to_rgb/chroma_up", _joined(b, "chroma", ("u", "v"), axis), 2, rows, columns)
+    return b.node("Concat", "to_rgb/codes", _joined(b, "luma", ("y",), axis), chroma, axis=0)
+
+
+def _offsets(colour: Colour) -> tuple[float, float]:
+    """Say on which luma column and row the first chroma sample lies (H.273, figure 1)."""
+    half = (colour.down - 1) / 2
+    across = 0.0 if colour.siting in _COSITED_ACROSS else (colour.across - 1) / 2
+    return across, 0.0 if colour.siting in _TOP else 2 * half if colour.siting in _BOTTOM else half
+
+
+def _turned(b: _Builder, rgb: str, turn: Turn) -> str:
+    """Mirror and turn [1, 3, H, W] as it is to be shown."""
+    flips = {3} if turn.mirrored else set()
+    if turn.lies:
+        rgb = b.node("Transpose", "to_rgb/turn", rgb, perm=[0, 1, 3, 2])
+        # What was left to right is now top to bottom; a quarter turn clockwise then mirrors left to right.
+        flips = {2} if turn.mirrored else set()
+        flips ^= {3} if turn.quarters == 1 else {2}
+    elif turn.quarters == 2:
+        flips ^= {2, 3}
+    for axis in sorted(flips):
+        ends = [b.ints(f"to_rgb/flip{axis}_{key}", value) for key, value in _BACKWARDS.items()]
+        rgb = b.node(
+            "Slice", f"to_rgb/flip{axis}", rgb, ends[0], ends[1], b.ints(f"to_rgb/flip{axis}_axis", axis), ends[2]
+        )
+    return rgb
+
+
+_BACKWARDS = {"first": -1, "end": -(2**31 - 1), "step": -1}
 
 
 def _inline(b: _Builder, network: onnx.ModelProto | None, rgb: str, spec: GraphSpec) -> str:
@@ -201,16 +290,18 @@ def _codes(b: _Builder, result: str, outside: str, spec: GraphSpec, *, has_netwo
 
 def _project(b: _Builder, prefix: str, rgb: str, scale: int, spec: GraphSpec, *, offset: bool) -> tuple[str, str]:
     """Take RGB of `scale` times the input size to luma and chroma at the output size."""
-    to_rgb, black = _rgb_from_codes(spec)
+    target = spec.target
+    to_rgb, black = _rgb_from_codes(target)
     matrix = np.linalg.inv(to_rgb).astype(np.float64)
     bias = black if offset else np.zeros(3)
     luma = _mix(b, f"to_planes/{prefix}luma", rgb, matrix[:1], bias[:1])
     chroma = _mix(b, f"to_planes/{prefix}chroma", rgb, matrix[1:], bias[1:])
     flat_luma, flat_chroma = (b.node("Squeeze", f"{name}_flat", name, "to_rgb/axis") for name in (luma, chroma))
-    rows = resample.lanczos(scale * spec.height, spec.out_height)
-    columns = resample.lanczos(scale * spec.width, spec.out_width)
-    half_rows = resample.compose(resample.chroma_down(rows.rows, cosited=spec.siting == "topleft"), rows)
-    half_columns = resample.compose(resample.chroma_down(columns.rows, cosited=spec.siting != "center"), columns)
+    rows = resample.lanczos(scale * spec.shown_height, spec.out_height)
+    columns = resample.lanczos(scale * spec.shown_width, spec.out_width)
+    across, down = _offsets(target)
+    half_rows = resample.compose(resample.chroma_down(rows.rows, factor=target.down, offset=down), rows)
+    half_columns = resample.compose(resample.chroma_down(columns.rows, factor=target.across, offset=across), columns)
     return (
         _resample(b, f"resample/{prefix}luma", flat_luma, 1, rows, columns),
         _resample(b, f"resample/{prefix}chroma", flat_chroma, 2, half_rows, half_columns),
@@ -223,9 +314,16 @@ def _mix(b: _Builder, name: str, picture: str, matrix: NDArray[np.float64], bias
     return b.node("Conv", name, picture, weight, b.const(f"{name}.bias", bias.astype(np.float32)))
 
 
-def _rgb_from_codes(spec: GraphSpec) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Give M and the code values of black, such that RGB = M (codes - black)."""
-    kr, kb = _LUMA_WEIGHTS[spec.matrix]
+def _rgb_from_codes(colour: Colour) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Give M and the code values of black, such that RGB = M (codes - black); by H.273, equations 17 to 36.
+
+    Of gray the codes are luma three times, of RGB they are R, G and B.
+    """
+    top, unit = (1 << colour.depth) - 1, 1 << (colour.depth - 8)
+    luma, low, chroma = (top, 0, top) if colour.full_range else (219 * unit, 16 * unit, 224 * unit)
+    if colour.family != "yuv":
+        return np.eye(3) / luma, np.full(3, low, np.float64)
+    kr, kb = _LUMA_WEIGHTS[colour.matrix]
     kg = 1 - kr - kb
     to_yuv = np.array(
         [
@@ -234,8 +332,8 @@ def _rgb_from_codes(spec: GraphSpec) -> tuple[NDArray[np.float64], NDArray[np.fl
             [0.5, -kg / (2 * (1 - kr)), -kb / (2 * (1 - kr))],
         ]
     )
-    spans, black = ((255, 255, 255), (0, 128, 128)) if spec.full_range else ((219, 224, 224), (16, 128, 128))
-    return np.linalg.inv(np.diag(spans) @ to_yuv), np.array(black, np.float64)
+    middle = 1 << (colour.depth - 1)
+    return np.linalg.inv(np.diag((luma, chroma, chroma)) @ to_yuv), np.array((low, middle, middle), np.float64)
 
 
 def _resample(b: _Builder, name: str, picture: str, channels: int, rows: Taps, columns: Taps) -> str:
@@ -267,13 +365,13 @@ def _resample_rows(b: _Builder, name: str, picture: str, channels: int, taps: Ta
     return b.node("Slice", f"{name}/cut", joined, *ends)
 
 
-def _round(b: _Builder, name: str, codes: str) -> str:
-    """Give uint8 of code values: rounded before the cast, because runtimes cast fractions in different ways."""
-    low, high = b.scalar(f"to_planes/{name}_low", 0), b.scalar(f"to_planes/{name}_high", 255)
+def _round(b: _Builder, name: str, codes: str, depth: int) -> str:
+    """Give whole code values: rounded before the cast, because runtimes cast fractions in different ways."""
+    low, high = b.scalar(f"to_planes/{name}_low", 0), b.scalar(f"to_planes/{name}_high", (1 << depth) - 1)
     clamped = b.node("Clip", f"to_planes/{name}_clamp", codes, low, high)
     raised = b.node("Add", f"to_planes/{name}_raise", clamped, b.scalar(f"to_planes/{name}_half", 0.5))
     whole = b.node("Floor", f"to_planes/{name}_round", raised)
-    return b.node("Cast", f"to_planes/{name}_cast", whole, to=TensorProto.UINT8)
+    return b.node("Cast", f"to_planes/{name}_cast", whole, to=_element(depth))
 
 
 def _split(b: _Builder, chroma: str) -> tuple[str, str]:
@@ -282,9 +380,9 @@ def _split(b: _Builder, chroma: str) -> tuple[str, str]:
     return halves[0], halves[1]
 
 
-def _finish(b: _Builder, plane: str, name: str, shape: tuple[int, int]) -> onnx.ValueInfoProto:
+def _finish(b: _Builder, plane: str, name: str, shape: tuple[int, int], depth: int) -> onnx.ValueInfoProto:
     b.node("Squeeze", name, plane, "to_rgb/axis")
-    return helper.make_tensor_value_info(name, TensorProto.UINT8, shape)
+    return helper.make_tensor_value_info(name, _element(depth), shape)
 
 
 def _expose(b: _Builder, before: str, after: str) -> list[onnx.ValueInfoProto]:

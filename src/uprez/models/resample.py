@@ -12,14 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 _LANCZOS_LOBES = 3
-_CUBIC = (-1 / 16, 9 / 16, 9 / 16, -1 / 16)
-"""Catmull-Rom's weights half-way between two samples."""
-_CUBIC_EARLY = (-9 / 128, 111 / 128, 29 / 128, -3 / 128)
-"""Catmull-Rom's weights a quarter of a sample after the second of four."""
-_CUBIC_WIDE = (-1 / 32, 0.0, 9 / 32, 16 / 32, 9 / 32, 0.0, -1 / 32)
-"""Catmull-Rom stretched to twice its width, around a sample: a half-band filter."""
-_CUBIC_WIDE_EARLY = (-3 / 256, -9 / 256, 29 / 256, 111 / 256, 111 / 256, 29 / 256, -9 / 256, -3 / 256)
-"""The same, around the middle of two samples."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,28 +70,40 @@ def lanczos(size: int, rows: int) -> Taps:
     return _folded(size, first, weights / weights.sum(axis=1, keepdims=True))
 
 
-def chroma_up(rows: int, *, cosited: bool) -> Taps:
+def chroma_up(rows: int, *, factor: int = 2, offset: float) -> Taps:
     """Take a chroma side to the luma side of `rows` samples, by Catmull-Rom.
 
-    Co-sited: chroma sample k lies on luma sample 2k; otherwise half-way between 2k and 2k + 1.
+    Chroma sample k lies on luma sample `factor` * k + `offset`: 0 is co-sited, (factor - 1) / 2 half-way.
     """
-    even = (0.0, 1.0, 0.0, 0.0) if cosited else tuple(reversed(_CUBIC_EARLY))
-    odd = _CUBIC if cosited else _CUBIC_EARLY
-    k = np.arange(rows)
-    first = k // 2 - np.where((k % 2 == 0) & (not cosited), 2, 1)
-    weights = np.where((k % 2 == 0)[:, None], np.array(even), np.array(odd))
-    return _folded((rows + 1) // 2, first, weights)
+    if factor == 1:
+        return keep(rows)
+    positions = (np.arange(rows) - offset) / factor
+    first = np.floor(positions).astype(np.int64) - 1
+    weights = _catmull_rom(positions[:, None] - (first[:, None] + np.arange(4)))
+    return _folded(-(-rows // factor), first, weights)
 
 
-def chroma_down(size: int, *, cosited: bool) -> Taps:
-    """Average a full side of `size` samples down to its chroma side, by Catmull-Rom; siting as in `chroma_up`.
+def chroma_down(size: int, *, factor: int = 2, offset: float) -> Taps:
+    """Average a full side of `size` samples down to its chroma side, by Catmull-Rom; places as in `chroma_up`.
 
     A plain average of 2 or 3 samples dims what `chroma_up` sharpened: by 4 code values of 112 at 12 chroma samples a
     wave, where these weights lose less than one.
     """
-    weights = np.array(_CUBIC_WIDE if cosited else _CUBIC_WIDE_EARLY)
-    first = 2 * np.arange((size + 1) // 2) - 3
-    return _folded(size, first, np.broadcast_to(weights, (first.size, weights.size)))
+    if factor == 1:
+        return keep(size)
+    centres = factor * np.arange(-(-size // factor)) + offset
+    first = np.ceil(centres - 2 * factor).astype(np.int64)
+    distance = (first[:, None] + np.arange(4 * factor + 1) - centres[:, None]) / factor
+    weights = _catmull_rom(distance)
+    return _folded(size, first, weights / weights.sum(axis=1, keepdims=True))
+
+
+def _catmull_rom(distance: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Give the cubic's weights by the distance in samples (Keys 1981, a = -1/2)."""
+    x = np.abs(distance)
+    near = (1.5 * x - 2.5) * x * x + 1
+    far = ((-0.5 * x + 2.5) * x - 4) * x + 2
+    return np.where(x < 1, near, np.where(x < 2, far, 0.0))
 
 
 def compose(outer: Taps, inner: Taps) -> Taps:

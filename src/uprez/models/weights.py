@@ -153,9 +153,10 @@ def _hint(source: WheelSource) -> str:
 
 def _bytes_under(folder: Path) -> int:
     total = 0
-    for path in folder.rglob("*"):
-        with suppress(FileNotFoundError):  # pip moves and removes its files while we look
-            total += path.stat().st_size if path.is_file() else 0
+    for here, _, names in os.walk(folder):  # pip moves and removes files and folders while we look
+        for name in names:
+            with suppress(FileNotFoundError):
+                total += Path(here, name).stat().st_size
     return total
 
 

@@ -20,7 +20,7 @@ SUFFIXES = frozenset(
     f".{name}"
     for name in (
         *("3gp", "avi", "flv", "m2ts", "m4v", "mkv", "mov", "mp4", "mpeg"),
-        *("mpg", "mts", "ogv", "ts", "vob", "webm", "wmv"),
+        *("mpg", "mts", "ogv", "ts", "vob", "webm", "wmv", "y4m"),
     )
 )
 SAMPLE = 1 << 20

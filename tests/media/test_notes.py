@@ -1,0 +1,50 @@
+"""What a person is told of a video."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from fractions import Fraction
+
+from uprez.job import Colour, Index, Mastering, Options, Video
+from uprez.media import notes
+
+VIDEO = Video(
+    container="mpegts",
+    size=1,
+    stream=0,
+    codec="h264",
+    width=64,
+    height=48,
+    pix_fmt="yuv420p",
+    sar=Fraction(1),
+    rate=Fraction(25),
+    time_base=Fraction(1, 90000),
+    duration=None,
+    frames=None,
+    colour=Colour(matrix="bt601", full_range=False, siting="left"),
+)
+INDEX = Index(video=VIDEO, time_base=VIDEO.time_base, pts=(0, 3600), keyframes=(0,), last_duration=3600)
+
+
+def test_a_plain_video_needs_no_word() -> None:
+    """Nothing is said where nothing is lost or changed."""
+    assert notes.of_index(INDEX, Options(), "h264") == []
+
+
+def test_what_is_lost_or_changed_is_said() -> None:
+    """Alpha, dynamic HDR, fields, damage and jumps, each in a sentence."""
+    video = replace(VIDEO, alpha=True, dynamic_hdr=("HDR10+",), field_order="top")
+    said = notes.of_index(replace(INDEX, video=video, damaged=3, breaks=2), Options(), "h264")
+    assert len(said) == 5
+    for words in ("alpha", "HDR10+", "bwdif", "at least 3", "jumps 2 times"):
+        assert any(words in line for line in said)
+    kept = notes.of_index(replace(INDEX, video=video), Options(deinterlace="off"), "h264")
+    assert any("as it is" in line for line in kept)
+
+
+def test_lost_hdr_metadata_is_said() -> None:
+    """Only HEVC results carry the mastering display and the light levels."""
+    index = replace(INDEX, video=replace(VIDEO, mastering=Mastering(max_cll=1000)))
+    assert notes.of_index(index, Options(), "hevc") == []
+    (line,) = notes.of_index(index, Options(), "ffv1")
+    assert "mastering display" in line
