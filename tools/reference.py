@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from uprez.config.document import Reader
-from uprez.config.keys import KEYS, Key, Rule, flag_of
+from uprez.config.key import Key, Rule
+from uprez.config.keys import KEYS, flag_of
 from uprez.config.kinds import SWITCH
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "reference" / "configuration.md"

@@ -172,6 +172,10 @@ class Video:
     title: str | None = None
     chapters: tuple[Chapter, ...] = ()
 
+    def is_of(self, demuxer: str) -> bool:
+        """Say whether it is in a container that this demuxer of FFmpeg's reads ("mov": MP4 and QuickTime)."""
+        return demuxer in self.container.split(",")
+
     @property
     def interlaced(self) -> bool:
         """It is made of fields."""

@@ -22,6 +22,8 @@ from uprez.store import urls
 PART_LINES = 200
 PART_S = 60.0
 """A part of the log is published when it has this many lines, or is this old."""
+PROGRESS_S = 5.0
+"""Between two lines that say how far a task is."""
 LINES_A_START = 1_000_000
 PARTS_A_START = 40
 PARTS_ALIKE = 40
@@ -179,6 +181,34 @@ class Reporter:
             write()
         except UprezError as error:
             self._log.say(f"[WARN] {what} not written: {error.message}")
+
+
+class Progress:
+    """Counts the frames of a task, says so now and then, and lets it be stopped between two of them."""
+
+    def __init__(self, reporter: Reporter, log: Logbook, total: int, title: str, check: Callable[..., None]) -> None:
+        """`check` is told how many seconds are left (`left_s`), and raises Stopped where the task should not go on."""
+        self._reporter = reporter
+        self._log = log
+        self._total = total
+        self._title = title
+        self._check = check
+        self._began = time.monotonic()
+        self._said = self._began
+
+    def frame(self, frames: int) -> None:
+        """Take note of `frames` finished frames; raises Stopped."""
+        now = time.monotonic()
+        fps = self.fps(frames)
+        self._reporter.frames(frames, fps)
+        if now - self._said >= PROGRESS_S and frames < self._total:
+            self._said = now
+            self._log.say(f"{self._title}: {frames}/{self._total} frames, {fps:.2f} fps")
+        self._check(left_s=(self._total - frames) / fps if fps else None)
+
+    def fps(self, frames: int) -> float:
+        """Frames a second so far."""
+        return frames / max(time.monotonic() - self._began, 1e-6)
 
 
 def _remembered(file: Path | None) -> tuple[int, int]:

@@ -11,6 +11,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from fractions import Fraction
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import TypeVar
 
@@ -31,7 +32,7 @@ from uprez.errors import (
     VerifyError,
 )
 from uprez.job import Index, Plan, Preflight, Survey, Video
-from uprez.logbook import Logbook, Reporter, starts
+from uprez.logbook import Logbook, Progress, Reporter, starts
 from uprez.machine import Machine
 from uprez.media import decode, encode, mux, probe, timeline, verify
 from uprez.media.target import Target, target
@@ -44,7 +45,6 @@ from uprez.watch import Watch
 MARKER = "VASTAI_PIPELINE_COMPLETED_SUCCESSFULLY"
 """The last line of a log when all went well; people and old scripts look for it, the controller does not."""
 
-PROGRESS_S = 5.0
 PUBLISH_PAUSES_S = (5.0, 15.0, 60.0, 120.0, 120.0)
 """Between tries to publish what was made, when the store does not take it: it was work, and it lies here safely."""
 READ_BY_RANGES = Fraction(1, 3)
@@ -201,9 +201,9 @@ class _Worker:
             return task.source_url
         path = self._source_path(task)
         self._shares[task.job] = self._shares.get(task.job, Fraction(0)) + share
-        if not path.exists() and self._shares[task.job] <= READ_BY_RANGES:
-            return self.watch.current(task).source_url
         if not path.exists():
+            if self._shares[task.job] <= READ_BY_RANGES:
+                return self.watch.current(task).source_url
             for old in self._scratch.glob("source-*"):
                 old.unlink()  # jobs come one after the other: the disk needs to hold one
             self.log.say(f"Fetching {task.name} ({task.source_size / 1e6:.1f} MB)")
@@ -271,28 +271,28 @@ class _Worker:
         times = timeline.planned(index, plan)
         title = f"segment {segment.number + 1} of {len(plan.segments)}"
         self.log.say(f"Enhancing {task.name}, {title}: {segment.count} frames")
-        upscaler = self._follow(plan, index.video)
+        wanted = target(index.video, options)
+        upscaler = self._follow(plan, index.video, wanted)
         first, count = times.needed(segment.first, segment.count)
         url, threads = self._source(task, Fraction(count, len(index.pts))), ready.encoding.threads
-        source = Feed(decode.frames(url, index, first, count, threads=threads, deinterlace=options.deinterlace), first)
-        progress = _Progress(self, task, segment.count, title)
-        picture = encode.picture(index.video, options, target(index.video, options))
+        feed = Feed(decode.frames(url, index, first, count, threads=threads, deinterlace=options.deinterlace), first)
+        progress = Progress(self.reporter, self.log, segment.count, title, partial(self.watch.check, task))
+        picture = encode.picture(index.video, options, wanted)
         with encode.Encoder(part, ready.encoding, picture) as encoder:
             frames = pipeline.run(
-                source.shown(times.shown(segment.first, segment.count)),
+                feed.shown(times.shown(segment.first, segment.count)),
                 upscaler,
                 encoder.write,
                 on_frame=progress.frame,
             )
-        self._damaged = source.damaged
+        self._damaged = feed.damaged
         verify.segment(part.resolve().as_uri(), plan=plan, segment=segment)
         self.log.say(f"Finished {title}: {frames} frames at {progress.fps(frames):.2f} fps")
         return frames
 
-    def _follow(self, plan: Plan, video: Video) -> Upscaler:
+    def _follow(self, plan: Plan, video: Video, wanted: Target) -> Upscaler:
         """Open what the plan says, and prove before the first frame that this machine's segments join the others."""
         ready, encoding = plan.preflight, plan.preflight.encoding
-        wanted = target(video, plan.options)
         upscaler = self._open(plan.options.model, video, wanted, (ready.family,), encoding.threads)
         if upscaler.session.precision != ready.precision:
             raise PlanError(f"the plan wants {ready.precision}, {upscaler.session.provider} runs differently here")
@@ -365,32 +365,6 @@ class _Worker:
             yield path
         finally:
             path.unlink(missing_ok=True)
-
-
-class _Progress:
-    """Counts the frames of a task, says so now and then, and stops the task when the sheet says so."""
-
-    def __init__(self, worker: _Worker, task: Task, total: int, title: str) -> None:
-        self._worker = worker
-        self._task = task
-        self._total = total
-        self._title = title
-        self._began = time.monotonic()
-        self._said = self._began
-
-    def frame(self, frames: int) -> None:
-        """Take note of `frames` finished frames; raises Stopped."""
-        now = time.monotonic()
-        fps = self.fps(frames)
-        self._worker.reporter.frames(frames, fps)
-        if now - self._said >= PROGRESS_S and frames < self._total:
-            self._said = now
-            self._worker.log.say(f"{self._title}: {frames}/{self._total} frames, {fps:.2f} fps")
-        self._worker.watch.check(self._task, left_s=(self._total - frames) / fps if fps else None)
-
-    def fps(self, frames: int) -> float:
-        """Frames a second so far."""
-        return frames / max(time.monotonic() - self._began, 1e-6)
 
 
 def _given(value: T | None, what: str) -> T:

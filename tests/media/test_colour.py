@@ -7,7 +7,7 @@ from fractions import Fraction
 import pytest
 
 from uprez.errors import InputError
-from uprez.job import Colour
+from uprez.job import Colour, Siting
 from uprez.media.colour import colour_of, result_colour, tags_for
 
 
@@ -17,7 +17,7 @@ def _colour(
     primaries: int = 2,
     transfer: int = 2,
     full_range: bool = False,
-    siting: str | None = "left",
+    siting: Siting | None = "left",
     size: tuple[int, int] = (1280, 720),
     pix_fmt: str = "yuv420p",
 ) -> Colour:
@@ -73,7 +73,7 @@ def test_rare_matrices_are_refused(matrix: int) -> None:
 
 
 @pytest.mark.parametrize("siting", ["left", "center", "topleft", "top", "bottomleft", "bottom"])
-def test_every_siting_is_kept(siting: str) -> None:
+def test_every_siting_is_kept(siting: Siting) -> None:
     """Chroma stays where the source says it is."""
     assert result_colour(_colour(siting=siting), "yuv420p10le").siting == siting
 

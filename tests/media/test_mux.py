@@ -306,3 +306,30 @@ def test_sound_that_an_edit_list_hides_stays_hidden(
     with av.open(str(target)) as container:
         first = {each.type: each.start_time * each.time_base for each in container.streams}
     assert first["video"] - first["audio"] < Fraction(1, 20)
+
+
+def test_subtitles_that_begin_together_do_so_in_the_result(
+    tmp_path: Path, make_clip: MakeClip, make_segments: Callable[..., Made]
+) -> None:
+    """Lines of one moment share their time; none is moved to come after another."""
+    source, path = make_clip(name="plain.mkv", frames=20), tmp_path / "lines.mkv"
+    with av.open(str(source)) as video, av.open(str(path), "w") as container:
+        picture = container.add_stream_from_template(video.streams.video[0], opaque=True)
+        lines = container.add_stream("ass")
+        lines.codec_context.extradata = b"[Script Info]\n[V4+ Styles]\n[Events]\n"
+        for packet in video.demux(video.streams.video[0]):
+            if packet.size:
+                packet.stream = picture
+                container.mux(packet)
+        for number in range(5):
+            line = av.Packet(f"{number},0,Default,,0,0,0,,line {number}".encode())
+            line.stream, line.time_base = lines, Fraction(1, 1000)
+            line.pts = line.dts = 200
+            line.duration = 100
+            container.mux_one(line)
+    index, plan, segments = make_segments(path, container="mkv")
+    target = tmp_path / "result.mkv"
+    mux.assemble(target, plan=plan, index=index, segments=segments, source_url=path.as_uri())
+    with av.open(str(target)) as container:
+        times = [packet.pts for packet in container.demux(container.streams.subtitles[0]) if packet.size]
+    assert times == [200] * 5

@@ -7,7 +7,7 @@ from fractions import Fraction
 
 import pytest
 
-from uprez.config import keys
+from uprez.config import kinds
 from uprez.errors import EncodeError
 from uprez.job import Colour, Options, Turn, Video
 from uprez.media.layouts import stored
@@ -116,4 +116,4 @@ def test_what_cannot_be_is_refused_with_a_way_out(video: Video, options: dict[st
 
 def test_the_settings_know_every_format() -> None:
     """--pix-fmt takes what some codec has, and nothing else."""
-    assert set(keys.PIX_FMTS) == {name for names in PIX_FMTS.values() for name in names}
+    assert set(kinds.PIX_FMTS) == {name for names in PIX_FMTS.values() for name in names}

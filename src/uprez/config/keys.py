@@ -5,55 +5,14 @@ Importing this module is cheap: help texts are made from it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
-
 from uprez.config import kinds
-from uprez.config.kinds import Kind, choice, number, whole
-
-Rule = Literal["no", "free", "prefix", "falls", "rises", "true", "grows", "narrows"]
-"""What a remote config may do with a key: nothing | set it | name a prefix of the bucket | lower it | raise it |
-switch it on | add to the list | take from a list that is there. Those of `vast` hold inside `presets` only."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Key:
-    """One setting."""
-
-    kind: Kind
-    help: str
-    """One line, for --help and the reference."""
-    field: str | None = None
-    """Where it goes: a field of Settings, "options.x" or "rental.x"."""
-    env: str | None = None
-    old_env: str | None = None
-    """The old system's name of that variable, which counts below it."""
-    also: tuple[str, ...] = ()
-    """Variables that count when neither B2_KEY nor B2_SECRET is set, the first one first."""
-    secret: bool = False
-    """Never shown."""
-    env_only: bool = False
-    """A credential, or where one is sent: it may stand in .env and the environment alone."""
-    remote: Rule = "no"
-    preset: bool = True
-    """A preset of the local file may set it."""
-    flag: bool = True
-    not_yet: bool = False
-    """Read and checked, and not acted on by this version."""
-    retired: str | None = None
-    """What takes its place, where the key is no longer needed."""
-
+from uprez.config.key import Key
+from uprez.config.kinds import choice, number, whole
 
 _MONEY = number("0", "999999", "US dollars, such as 0.35", unit="USD")
 _AMOUNT = number("0", "999999999", "a number without a unit, such as 12")
 _PRESET_NAME = kinds.NAME
 _SECONDS = number("0", "999999999", "seconds, such as 1.5")
-PIX_FMTS = (
-    *("yuv420p", "yuv422p", "yuv444p", "yuv420p10le", "yuv422p10le", "yuv444p10le"),
-    *("yuv420p12le", "yuv422p12le", "yuv444p12le", "yuv420p16le", "yuv422p16le", "yuv444p16le"),
-    "yuv440p",
-)
-"""Not every codec has every one."""
 TIMES = (
     "boot_s",
     "lease_s",
@@ -137,7 +96,7 @@ KEYS: dict[str, Key] = {
     ),
     "video.encoder_preset": Key(kind=kinds.NAME, remote="free", not_yet=True, help="The encoder's speed (slow, p5)."),
     "video.pix_fmt": Key(
-        kind=choice("auto", *PIX_FMTS, metavar="FORMAT"),
+        kind=choice("auto", *kinds.PIX_FMTS, metavar="FORMAT"),
         field="options.pix_fmt",
         remote="free",
         help="How results are stored, such as yuv420p10le.",

@@ -21,6 +21,12 @@ from uprez.config.settings import Secret
 Value = str | bool | int | Decimal | Fraction | Secret | tuple[str, ...]
 
 CONTAINERS = ("mp4", "mkv")
+PIX_FMTS = (
+    *("yuv420p", "yuv422p", "yuv444p", "yuv420p10le", "yuv422p10le", "yuv444p10le"),
+    *("yuv420p12le", "yuv422p12le", "yuv444p12le", "yuv420p16le", "yuv422p16le", "yuv444p16le"),
+    "yuv440p",
+)
+"""Not every codec has every one."""
 UNWRITTEN = ("avi", "mov", "webm", "ts", "m4v", "wmv", "flv", "mpg", "mpeg")
 """Suffixes of containers that uprez reads and does not write."""
 _NUMBER = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?")

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Protocol
 
 from uprez.config.document import Document, Given, Reader, Values, walk
-from uprez.config.keys import KEYS, Rule, flag_of
+from uprez.config.key import Rule
+from uprez.config.keys import KEYS, flag_of
 from uprez.config.kinds import Value
 from uprez.config.locations import input_folder, shown
 from uprez.errors import FetchError, UsageError

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path, PurePosixPath
-from typing import Literal, TypeVar
+from typing import Literal, TypeVar, cast
 
 from pydantic import TypeAdapter
 
@@ -116,7 +116,7 @@ def _options(values: Values, ranks: Mapping[str, int]) -> Options:
         container=_container(values, ranks),
         crf=_crf(values),
         pix_fmt=_get(values, "video.pix_fmt", str) or "auto",
-        deinterlace=_deinterlace(values),
+        deinterlace=cast("Deinterlace", _get(values, "video.deinterlace", str) or "auto"),
         cfr=_get(values, "video.cfr", Fraction),
         start=_get(values, "start", Fraction) or Fraction(0),
         duration=_get(values, "duration", Fraction),
@@ -131,11 +131,6 @@ def _mode(values: Values) -> Literal["upscale"]:
             hint="use --mode upscale",
         )
     return "upscale"
-
-
-def _deinterlace(values: Values) -> Deinterlace:
-    found = _get(values, "video.deinterlace", str)
-    return "on" if found == "on" else "off" if found == "off" else "auto"
 
 
 def _crf(values: Values) -> int | None:

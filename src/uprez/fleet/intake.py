@@ -6,7 +6,6 @@ import os
 import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from fractions import Fraction
 from functools import partial
 from pathlib import Path, PurePosixPath
 
@@ -14,7 +13,7 @@ from uprez import http
 from uprez.config.layers import one_of
 from uprez.config.settings import Location, Settings
 from uprez.errors import DeniedError, FetchError, InputError, UprezError, UsageError
-from uprez.fleet import records, resume
+from uprez.fleet import naming, records, resume
 from uprez.fleet.resume import Memory
 from uprez.fleet.work import Work
 from uprez.job import Job, Options, Source, Video, job_id
@@ -26,8 +25,6 @@ from uprez.store import find
 from uprez.store.base import Store
 from uprez.store.open import Home, bucket_store, find_home
 
-SUFFIXES = ("mp4", "mkv")
-"""Of results."""
 DRY_PROBES = 50
 """Videos that a dry run looks into where `max_files` says nothing; the rest is estimated from them."""
 PROBE_S = 3600.0
@@ -212,7 +209,7 @@ def _pass_over(intake: Intake, settings: Settings, home: Home | None, memory: Me
 
     def done(job: Job) -> Output | None:
         manifest = memory.manifests.get(job.id)
-        return records.finished(home, manifest, _possible(settings, job)) if manifest else None
+        return records.finished(home, manifest, naming.possible(settings, job)) if manifest else None
 
     todo = []
     for job, output in zip(jobs, resume.each(home, done, jobs), strict=True):
@@ -220,7 +217,7 @@ def _pass_over(intake: Intake, settings: Settings, home: Home | None, memory: Me
             todo.append(job)
         else:
             made, untidy = memory.manifests[job.id].made, job.id in memory.untidy
-            aside = output.path not in _possible(settings, job)[: len(SUFFIXES)] and settings.name is None
+            aside = output.path not in naming.possible(settings, job)[: len(naming.SUFFIXES)] and settings.name is None
             intake.skipped.append(Skipped(job=job, output=output, made=made, untidy=untidy, aside=aside))
     return todo
 
@@ -273,7 +270,7 @@ def _add(
     try:
         _check_start(video, job.options)
         suffix = _container(video, job.options)
-        output = _output_name(settings, job.source, suffix)
+        output = naming.output_name(settings, job.source, suffix)
     except InputError as error:
         _refuse(intake, console, name, error)
         return
@@ -317,48 +314,6 @@ def _check_start(video: Video, options: Options) -> None:
 
 
 # --- names
-
-
-def _output_name(settings: Settings, source: Source, suffix: str) -> str:
-    base = _base(settings.output_dir)
-    if settings.name is not None:
-        whole = settings.exact or PurePosixPath(settings.name).suffix == f".{suffix}"
-        return base + (settings.name if whole else f"{settings.name}.{suffix}")
-    name = f"{_stem(settings, source)}.{suffix}"
-    if len(PurePosixPath(name).name.encode()) > 240:
-        raise InputError(f"the output's name {name} would be too long", hint="give the input a shorter name")
-    return base + name
-
-
-def _base(where: Location) -> str:
-    """What every output's name begins with."""
-    prefix = where.key.strip("/") if where.bucket is not None else ""
-    return f"{prefix}/" if prefix else ""
-
-
-def _stem(settings: Settings, source: Source) -> str:
-    path = PurePosixPath(source.name)
-    tag = f"x{_plain(settings.options.scale)}"
-    if settings.options.cfr is not None:
-        tag += f"-{_plain(settings.options.cfr)}fps"
-    return str(path.with_name(f"{path.stem}.{tag}"))
-
-
-def _plain(value: Fraction) -> str:
-    """Write a number as people do: 2, 1.5, 23.976."""
-    return f"{round(float(value), 3):.10g}"
-
-
-def _possible(settings: Settings, job: Job) -> list[str]:
-    """List all names that the job's output may have, whatever its container turns out to be."""
-    base = _base(settings.output_dir)
-    if settings.name is not None and (settings.exact or PurePosixPath(settings.name).suffix[1:] in SUFFIXES):
-        named = [PurePosixPath(settings.name)]
-    else:
-        stem = settings.name or _stem(settings, job.source)
-        named = [PurePosixPath(f"{stem}.{suffix}") for suffix in SUFFIXES]
-    other = [path.with_name(f"{path.stem}-{job.id[:6]}{path.suffix}") for path in named if not settings.exact]
-    return [f"{base}{path}" for path in (*named, *other)]
 
 
 def _check_taken(intake: Intake, settings: Settings, home: Home | None, memory: Memory) -> None:

@@ -12,8 +12,6 @@ from uprez.errors import InputError
 _FIRST = (b"ftyp", b"wide", b"mdat", b"moov", b"styp")
 _HEAD = 8
 _MOST_MOOF = 64 << 20
-_PER_SAMPLE = (0x100, 0x200, 0x400, 0x800)
-"""Flags of a trun: each sample has a duration, size, flags, offset of its own, of 4 bytes."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -28,14 +28,6 @@ _REFUSED_MATRICES = {
     16: "YCgCo-R",
     17: "YCgCo-R",
 }
-_SITINGS: dict[str, Siting] = {
-    "left": "left",
-    "center": "center",
-    "topleft": "topleft",
-    "top": "top",
-    "bottomleft": "bottomleft",
-    "bottom": "bottom",
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +48,7 @@ def colour_of(
     primaries: int,
     transfer: int,
     colour_range: int,
-    siting: str | None,
+    siting: Siting | None,
     width: int,
     height: int,
 ) -> Colour:
@@ -76,7 +68,7 @@ def colour_of(
     return Colour(
         matrix=known,
         full_range=full,
-        siting=_siting(siting, full),
+        siting=siting or _unstated_siting(full),
         depth=how.depth,
         family=how.family,
         across=how.across,
@@ -102,7 +94,7 @@ def result_colour(colour: Colour, pix_fmt: str) -> Colour:
     how = layout(pix_fmt)
     whole = colour.across == colour.down == 1
     full = colour.full_range and colour.family != "rgb"
-    usual: Siting = "topleft" if colour.matrix == "bt2020" and colour.depth > 8 else _siting(None, full)
+    usual: Siting = "topleft" if colour.matrix == "bt2020" and colour.depth > 8 else _unstated_siting(full)
     return replace(
         colour,
         full_range=full,
@@ -147,10 +139,9 @@ def _untagged(primaries: int, width: int, height: int) -> Matrix:
     return "bt601" if height <= 576 and width <= 1024 else "bt709"
 
 
-def _siting(name: str | None, full_range: bool) -> Siting:
-    if name is None:  # JPEG-like video sits in the centre, everything else on the left (H.273, MPEG-2)
-        return "center" if full_range else "left"
-    return _SITINGS[name]
+def _unstated_siting(full_range: bool) -> Siting:
+    """JPEG-like video sits in the centre, everything else on the left (H.273, MPEG-2)."""
+    return "center" if full_range else "left"
 
 
 def _silent(tag: int) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import chain, dropwhile
 from typing import cast
@@ -20,9 +20,9 @@ from uprez.errors import InputError
 from uprez.job import Deinterlace, Index
 from uprez.media.deinterlace import deinterlaced
 from uprez.media.frame import Frame, Samples
-from uprez.media.layouts import MAX_PIXELS, stored
+from uprez.media.layouts import stored
 from uprez.media.packets import Clock, clock_of, packets
-from uprez.media.source import AnyPacket, demuxed, opened, shown
+from uprez.media.source import AnyPacket, decoded, demuxed, opened, shown
 
 _EARLIER_KEYFRAMES = 3
 """Keyframes tried, going back, before decoding from the file's beginning."""
@@ -90,12 +90,12 @@ def _pictures(url: str, index: Index, wanted: tuple[int, ...], threads: int) -> 
     second_best: int | None = None
     for number, start in enumerate((*starts, second_best)):
         with opened(url) as container:
-            decoded = _decoded_from(container, url, index, start if number < len(starts) else second_best, threads)
-            earlier, head = _approach(decoded, wanted[0])
+            coming = _decoded_from(container, url, index, start if number < len(starts) else second_best, threads)
+            earlier, head = _approach(coming, wanted[0])
             exact = head is not None and head.pts == wanted[0]
             # After all starts, once more: the frame is damaged, and the one before it stands in, or else the next.
             if exact or (number == len(starts) and (earlier or head)):
-                yield from _exactly(url, index, wanted, earlier, chain([head] if head else (), decoded))
+                yield from _exactly(url, index, wanted, earlier, chain([head] if head else (), coming))
                 return
             if earlier is not None and second_best is None:
                 second_best = start
@@ -120,15 +120,14 @@ def _decoded_from(
     stream = cast("VideoStream", container.streams[index.video.stream])
     stream.thread_count = threads
     stream.thread_type = "AUTO"
-    stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}  # a damaged header may say anything
     if index.breaks or index.patched:  # a time may occur twice in the file, so there is no seeking by it
-        return _decoded(_on_one_clock(container, clock_of(url), index, start))
+        return decoded(stream, _on_one_clock(container, clock_of(url), index, start))
     if start is not None:
         try:
             container.seek(start, stream=stream)
         except FFmpegError:
             return iter(())  # not seekable there: the next start is tried, the last of which does not seek
-    return _decoded(demuxed(container, stream))  # its end flushes the decoder
+    return decoded(stream, demuxed(container, stream))  # its end flushes the decoder
 
 
 def _on_one_clock(container: InputContainer, clock: Clock, index: Index, start: int | None) -> Iterator[AnyPacket]:
@@ -137,15 +136,6 @@ def _on_one_clock(container: InputContainer, clock: Clock, index: Index, start: 
     mine = (packet for packet in packets(container, clock) if packet.stream_index == number)
     yield from mine if start is None else dropwhile(lambda packet: packet.pts != start, mine)
     yield from (packet for packet in demuxed(container, container.streams[number]) if not packet.size)  # flushes
-
-
-def _decoded(of: Iterable[AnyPacket]) -> Iterator[VideoFrame]:
-    """Decode packets; one that cannot be is passed over, and what follows it is not lost."""
-    for packet in of:
-        try:
-            yield from cast("list[VideoFrame]", packet.decode())
-        except FFmpegError:
-            continue
 
 
 def _approach(decoded: Iterator[VideoFrame], pts: int) -> tuple[VideoFrame | None, VideoFrame | None]:

@@ -13,8 +13,6 @@ from av.video.format import VideoFormat
 from uprez.errors import InputError
 from uprez.job import Colour, Family
 
-MAX_PIXELS = 8192 * 4352
-"""Of a picture; 8K is 7680x4320. Decoders hold up to 17 frames: beyond this they alone would need gigabytes."""
 DEPTHS = (8, 9, 10, 12, 14, 16)
 _SHARES = {(1, 1): "444", (2, 1): "422", (2, 2): "420", (1, 2): "440", (4, 1): "411"}
 """Luma samples for each chroma sample, across and down, and the name that has."""

@@ -57,10 +57,9 @@ _OF_THE_FILE = frozenset({"major_brand", "minor_version", "compatible_brands", "
 
 def container_for(video: Video, codec: str) -> str:
     """Give the suffix of a result: "mp4" when the source is MP4 or QuickTime and all of it fits there, else "mkv"."""
-    from_mp4 = "mov" in video.container.split(",")
     played = [stream for stream in video.others if stream.kind in ("audio", "subtitle")]
     fits = codec in _PICTURES["mp4"] and all(_fits(stream, "mp4") for stream in played)
-    return "mp4" if from_mp4 and fits else "mkv"
+    return "mp4" if video.is_of("mov") and fits else "mkv"
 
 
 def carried(video: Video, container: str) -> tuple[Stream, ...]:
@@ -195,13 +194,11 @@ def taken(
     which a decoder gets going). Each stream's times move by one number of its own ticks.
     """
     start, end = times.origin * times.time_base, (times.origin + times.end) * times.time_base
-    last: dict[int, int] = {}
     for packet in _heard(packets(source, clock_of(url))) if numbers else ():
         if packet.stream_index not in numbers or not packet.size or is_broken(packet):
             continue
         if whole or ((start <= 0 or start <= _showing_time(packet)) and _showing_time(packet) < end):
             _move(packet, round(start / fraction(packet.time_base)))
-            _keep_order(packet, last)
             yield packet
 
 
@@ -229,16 +226,6 @@ def _heard(of: Iterable[AnyPacket]) -> Iterator[AnyPacket]:
         yield from before
         before.clear()
         yield packet
-
-
-def _keep_order(packet: AnyPacket, last: dict[int, int]) -> None:
-    """Where a clock jumped, a packet of sound may overlap the one before by less than itself: it comes right after."""
-    if packet.dts is None:
-        return
-    late = last.get(packet.stream_index, packet.dts - 1) + 1 - packet.dts
-    if late > 0:
-        _move(packet, -late)
-    last[packet.stream_index] = packet.dts
 
 
 def _showing_time(packet: AnyPacket) -> Fraction:

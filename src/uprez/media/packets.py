@@ -69,13 +69,20 @@ def packets(container: InputContainer, clock: Clock) -> Iterator[AnyPacket]:
     if clock.goes_on:
         yield from _full(container)
         return
-    shifts = iter(clock.shifts)
+    shifts, heard = iter(clock.shifts), dict[int, int]()
     for packet in _full(container):
         if packet.dts is not None or packet.pts is not None:
-            by = round(next(shifts) / fraction(packet.time_base))
-            packet.pts = None if packet.pts is None else packet.pts + by
-            packet.dts = None if packet.dts is None else packet.dts + by
+            _move(packet, round(next(shifts) / fraction(packet.time_base)))
+        if packet.stream.type == "audio" and packet.dts is not None:
+            # Sound that comes a little early, as after damage, would be out of order: it comes right after.
+            _move(packet, max(0, heard.get(packet.stream_index, packet.dts - 1) + 1 - packet.dts))
+            heard[packet.stream_index] = packet.dts
         yield packet
+
+
+def _move(packet: AnyPacket, ticks: int) -> None:
+    packet.pts = None if packet.pts is None else packet.pts + ticks
+    packet.dts = None if packet.dts is None else packet.dts + ticks
 
 
 def _full(container: InputContainer) -> Iterator[AnyPacket]:

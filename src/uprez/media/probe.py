@@ -2,60 +2,33 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import islice, pairwise
-from threading import Lock
-from typing import Protocol, cast
+from typing import cast
 
 import av
-import av.logging
-from av.audio.stream import AudioStream
 from av.container import InputContainer
 from av.error import FFmpegError
-from av.stream import Disposition
 from av.stream import Stream as AvStream
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from uprez.errors import InputError
-from uprez.job import Chapter, Colour, FieldOrder, Index, Stream, StreamKind, Turn, Video
-from uprez.media import hdr, matroska
-from uprez.media.colour import colour_of
-from uprez.media.layouts import MAX_PIXELS, layout
+from uprez.job import Index, Video
+from uprez.media import headers, matroska
+from uprez.media.headers import MAX_HOURS, MAX_RATE
+from uprez.media.layouts import layout
 from uprez.media.packets import JUMPING, Clock, clock_of, is_broken, packets
-from uprez.media.source import AnyPacket, demuxed, fraction, local_path, opened, shown
+from uprez.media.source import MAX_PIXELS, AnyPacket, decoded, demuxed, fraction, local_path, opened, shown
 
 MAX_SIDE = 16384
-MAX_RATE = 1000
-"""Frames a second. More is a clock's rate, which stands in the frame rate's place when a remux left that out."""
-MAX_HOURS = 1000
 SCANNED_FRAMES = 12
 _SCANNED_AT = (Fraction(0), Fraction(1, 4), Fraction(1, 2), Fraction(3, 4))
 """So many frames at each of these parts are decoded by `index` to tell interlaced video: headers are often silent."""
-
 _LITTLE = 4
 """Blocks that `quick` reads ahead: it jumps about, and what it does not use costs as much as what it does."""
-_FIELD_ORDERS: dict[int, FieldOrder] = {2: "top", 3: "bottom", 4: "top", 5: "bottom"}
-"""By AVFieldOrder: TT, BB, and for woven fields TB and BT, whose first letter FFmpeg and Matroska mean to be first."""
-_ONE = 1 << 16
-_TURNS = {
-    (1, 0, 0, 1): Turn(),
-    (0, 1, -1, 0): Turn(quarters=1),
-    (-1, 0, 0, -1): Turn(quarters=2),
-    (0, -1, 1, 0): Turn(quarters=3),
-    (-1, 0, 0, 1): Turn(mirrored=True),
-    (0, -1, -1, 0): Turn(quarters=1, mirrored=True),
-    (1, 0, 0, -1): Turn(quarters=2, mirrored=True),
-    (0, 1, 1, 0): Turn(quarters=3, mirrored=True),
-}
-"""By a, b, c and d of the display matrix, which takes (x, y) to (a x + c y, b x + d y), y downwards."""
-_KINDS: dict[str, StreamKind] = {"video": "video", "audio": "audio", "subtitle": "subtitle", "attachment": "attachment"}
-_DISPOSITIONS = ("default", "forced", "original", "dub", "comment", "hearing_impaired", "visual_impaired")
-_logging = Lock()
 
 
 def quick(url: str) -> Video:
@@ -66,9 +39,8 @@ def quick(url: str) -> Video:
     name = shown(url)
     with opened(url, ahead=_LITTLE) as container:
         stream = _picture(container, name)
-        described = _described(container, stream.index)
         _check_size(stream, name)
-        return _video(container, stream, described, _first_frame(container, stream, name), name)
+        return headers.video(container, stream, _first_frame(container, stream, name), name)
 
 
 def index(url: str) -> Index:
@@ -93,17 +65,13 @@ def index(url: str) -> Index:
 
 
 def _picture(container: InputContainer, name: str) -> VideoStream:
-    moving = [stream for stream in container.streams.video if not _is_cover(stream)]
+    moving = [stream for stream in container.streams.video if not headers.is_cover(stream)]
     if moving:
         return moving[0]
     if not len(container.streams):
         raise InputError(f"{name}: no stream at all")
     kinds = sorted({"cover art" if stream.type == "video" else stream.type for stream in container.streams})
     raise InputError(f"{name}: no video stream: {' and '.join(kinds)} only")
-
-
-def _is_cover(stream: AvStream) -> bool:
-    return bool(stream.disposition & (Disposition.attached_pic | Disposition.timed_thumbnails))
 
 
 def _check_size(stream: VideoStream, name: str) -> None:
@@ -124,183 +92,23 @@ def _check_size(stream: VideoStream, name: str) -> None:
 
 def _first_frame(container: InputContainer, stream: VideoStream, name: str) -> VideoFrame:
     """Give the first frame that can be decoded; a damaged one before it is passed over."""
-    for frame in decoded(container, stream):
+    for frame in decoded(stream, demuxed(container, stream)):
         return frame
     raise InputError(f"{name}: not one frame of its video can be decoded")
 
 
-def decoded(container: InputContainer, stream: VideoStream) -> Iterable[VideoFrame]:
-    """Decode a stream from where the file is read, passing over what cannot be decoded."""
-    stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
-    for packet in demuxed(container, stream):
-        try:
-            yield from cast("list[VideoFrame]", packet.decode())
-        except FFmpegError:
-            continue
-
-
-def _field_order(stream: VideoStream, frame: VideoFrame) -> FieldOrder:
-    stated = _FIELD_ORDERS.get(stream.codec_context.field_order)
-    return stated or ("unknown" if frame.interlaced_frame else "progressive")
-
-
 def _scanned(url: str, video: Video) -> Video:
     """Look at more frames than the first for one that says that it is interlaced: here and there in the video."""
-    for part in _SCANNED_AT if video.duration else _SCANNED_AT[:1]:
-        with opened(url) as container:
-            stream = cast("VideoStream", container.streams[video.stream])
-            begin = (video.start or Fraction(0)) + part * (video.duration or Fraction(0))
-            if part:
-                with suppress(FFmpegError):  # not seekable: the beginning is looked at again
-                    container.seek(round(begin / video.time_base), stream=stream)
-            for frame in islice(decoded(container, stream), SCANNED_FRAMES):
+    with opened(url) as container:
+        stream = cast("VideoStream", container.streams[video.stream])
+        for part in _SCANNED_AT if video.duration else _SCANNED_AT[:1]:
+            at = (video.start or Fraction(0)) + part * (video.duration or Fraction(0))
+            with suppress(FFmpegError):  # not seekable: what comes next is looked at
+                container.seek(round(at / video.time_base), stream=stream)
+            for frame in islice(decoded(stream, demuxed(container, stream)), SCANNED_FRAMES):
                 if frame.interlaced_frame:
-                    return replace(video, field_order=_field_order(stream, frame), flagged=True)
+                    return replace(video, field_order=headers.field_order(stream, frame), flagged=True)
     return video
-
-
-def _turn(frame: VideoFrame, name: str) -> Turn:
-    """Read the display matrix."""
-    matrix = cast("bytes | None", frame.side_data.get("DISPLAYMATRIX"))
-    if matrix is None:
-        return Turn()
-    a, b, _, c, d, *_ = memoryview(bytes(matrix)).cast("i")
-    found = _TURNS.get((round(a / _ONE), round(b / _ONE), round(c / _ONE), round(d / _ONE)))
-    if found is None or any(value % _ONE for value in (a, b, c, d)):
-        raise InputError(
-            f"{name}: the video is to be shown turned by {frame.rotation} degrees, or stretched (display matrix);"
-            " quarter turns work",
-        )
-    return found
-
-
-# --- facts from the headers
-
-
-def _video(container: InputContainer, stream: VideoStream, described: str, frame: VideoFrame, name: str) -> Video:
-    duration = _duration(container, stream)
-    if duration is not None and duration > MAX_HOURS * 3600:
-        raise InputError(f"{name}: its header states {float(duration / 3600):.0f} hours; up to {MAX_HOURS} work")
-    rate = _rate(stream)
-    counted = max(0, stream.frames)
-    how = layout(stream.pix_fmt)
-    return Video(
-        container=container.format.name,
-        size=container.size,
-        stream=stream.index,
-        codec=_codec(stream),
-        width=stream.width,
-        height=stream.height,
-        pix_fmt=str(stream.pix_fmt),
-        sar=fraction(stream.sample_aspect_ratio or Fraction(1)),
-        rate=rate,
-        time_base=_time_base(stream, name),
-        duration=duration,
-        frames=counted or (round(duration * rate) if duration and rate else None),
-        frames_counted=bool(counted) and _lists_frames(container),  # an AVI may count twice
-        colour=_colour(stream, described, name),
-        others=tuple(_other(each) for each in container.streams if each.index != stream.index),
-        start=_start(stream),
-        turn=_turn(frame, name),
-        field_order=_field_order(stream, frame),
-        flagged=frame.interlaced_frame,
-        alpha=how.alpha,
-        mastering=hdr.mastering(frame),
-        dynamic_hdr=hdr.dynamic(frame),
-        title=container.metadata.get("title"),
-        chapters=tuple(_chapters(container)),
-    )
-
-
-def _start(stream: AvStream) -> Fraction | None:
-    return None if stream.start_time is None else stream.start_time * fraction(stream.time_base or Fraction(1))
-
-
-def _lists_frames(container: InputContainer) -> bool:
-    return "mov" in container.format.name.split(",")
-
-
-def _chapters(container: InputContainer) -> Iterable[Chapter]:
-    for each in container.chapters():
-        tick = fraction(each["time_base"] or Fraction(1, av.time_base))
-        title = each["metadata"].get("title")
-        yield Chapter(start=each["start"] * tick, end=each["end"] * tick, title=title)
-
-
-def _time_base(stream: AvStream, name: str) -> Fraction:
-    if not stream.time_base:
-        raise InputError(f"{name}: its video stream has no time base")
-    return fraction(stream.time_base)
-
-
-def _rate(stream: VideoStream) -> Fraction | None:
-    stated = (stream.average_rate, stream.guessed_rate)
-    return next((fraction(rate) for rate in stated if rate and 0 < rate <= MAX_RATE), None)
-
-
-def _duration(container: InputContainer, stream: VideoStream) -> Fraction | None:
-    """Give the seconds that a header states; None where it does not, or nonsense."""
-    if stream.duration and stream.duration > 0 and stream.time_base:
-        return stream.duration * fraction(stream.time_base)
-    return Fraction(container.duration, av.time_base) if container.duration and container.duration > 0 else None
-
-
-def _other(stream: AvStream) -> Stream:
-    sound = stream.codec_context if isinstance(stream, AudioStream) else None
-    return Stream(
-        index=stream.index,
-        kind=_KINDS.get(stream.type, "data"),
-        codec="cover art" if _is_cover(stream) else _codec(stream),
-        language=stream.language,
-        title=stream.metadata.get("title") or stream.metadata.get("filename"),
-        dispositions=tuple(word for word in _DISPOSITIONS if stream.disposition & Disposition[word]),
-        start=_start(stream),
-        channels=sound.channels if sound else None,
-        sample_rate=sound.sample_rate if sound else None,
-    )
-
-
-def _codec(stream: AvStream) -> str:
-    if cast("object | None", stream.codec_context) is not None:
-        return stream.codec_context.codec.canonical_name
-    return str(getattr(stream, "name", None) or "unknown")  # streams of some kinds have none
-
-
-def _colour(stream: VideoStream, described: str, name: str) -> Colour:
-    siting = re.search(r"\((?:[^()]*, )?(left|center|topleft|top|bottomleft|bottom)\)", described)
-    try:
-        return colour_of(
-            pix_fmt=stream.pix_fmt,
-            matrix=stream.colorspace,
-            primaries=stream.color_primaries,
-            transfer=stream.color_trc,
-            colour_range=stream.color_range,
-            siting=siting[1] if siting else None,
-            width=stream.width,
-            height=stream.height,
-        )
-    except InputError as error:
-        raise InputError(f"{name}: {error.message}") from error
-
-
-def _described(container: InputContainer, number: int) -> str:
-    """Give FFmpeg's line about a stream: the only way by which PyAV tells the chroma location (as of 19.0).
-
-    FFmpeg is silent otherwise, so its log is opened for this moment; what other threads say meanwhile is dropped.
-    """
-    with _logging, av.logging.Capture(local=False):
-        av.logging.set_level(av.logging.VERBOSE)
-        av.logging.set_libav_level(av.logging.VERBOSE)
-        try:
-            text = cast("_Dumps", container).dumps_format()
-        finally:
-            av.logging.set_libav_level(av.logging.INFO)
-            av.logging.set_level(None)  # back to PyAV's own setting
-    return next((line for line in text.splitlines() if re.match(rf"\s*Stream #0:{number}\D.*Video:", line)), "")
-
-
-class _Dumps(Protocol):  # PyAV 18's stub forgets this method
-    def dumps_format(self) -> str: ...
 
 
 # --- every packet
@@ -351,7 +159,7 @@ def _packet_end(packet: AnyPacket) -> Fraction:
 
 def _promised(stream: AvStream, video: Video) -> int:
     # Of MP4's two counts this one has the edit list applied; a Matroska file's entries are only its cues.
-    return len(stream.index_entries) if "mov" in video.container.split(",") else 0
+    return len(stream.index_entries) if video.is_of("mov") else 0
 
 
 def _check_complete(container: InputContainer, video: Video, walk: _Walk, promised: int, name: str) -> None:
@@ -363,7 +171,7 @@ def _check_complete(container: InputContainer, video: Video, walk: _Walk, promis
         raise InputError(f"{name}: its video stream holds no frame")
     stated = Fraction(container.duration or 0, av.time_base)
     # Matroska lists no frames, but its header states the length; writers round that to less than a second.
-    if "matroska" in video.container.split(",") and walk.end + 1 < stated:
+    if video.is_of("matroska") and walk.end + 1 < stated:
         raise InputError(
             f"{name}: ends early: its header states {float(stated):.2f} s, {float(walk.end):.2f} s can be read"
             " (is the file truncated?)"
@@ -372,7 +180,7 @@ def _check_complete(container: InputContainer, video: Video, walk: _Walk, promis
 
 def _check_length(url: str, video: Video, name: str) -> None:
     """A Matroska file states its own length; a second that is missing at its end is otherwise not seen."""
-    if url.startswith("file:") and "matroska" in video.container.split(",") and matroska.cut_short(local_path(url)):
+    if url.startswith("file:") and video.is_of("matroska") and matroska.cut_short(local_path(url)):
         raise InputError(f"{name}: ends early: it is shorter than its header states (is the file truncated?)")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
@@ -15,6 +15,8 @@ from av.container import InputContainer
 from av.error import FFmpegError
 from av.packet import Packet
 from av.stream import Stream as AvStream
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
 
 from uprez import http
 from uprez.errors import InputError
@@ -22,6 +24,8 @@ from uprez.media.boxes import check_fragments, ends_before_moov
 
 AnyPacket: TypeAlias = "Packet[AvStream]"  # generic in PyAV's stubs only
 
+MAX_PIXELS = 8192 * 4352
+"""Of a picture; 8K is 7680x4320. Decoders hold up to 17 frames: beyond this they alone would need gigabytes."""
 DEMUXERS = ("mov", "matroska", "avi", "mpegts", "mpeg", "flv", "ogg", "asf", "yuv4mpegpipe")
 """Formats that hold their own frames. Playlists (concat, hls, dash, image sequences) open other files: never these."""
 
@@ -94,6 +98,16 @@ def demuxed(container: InputContainer, *streams: AvStream) -> Iterator[AnyPacket
         else:
             return
     raise InputError("its streams are not those that its header names", hint="remux it to Matroska first")
+
+
+def decoded(stream: VideoStream, packets: Iterable[AnyPacket]) -> Iterator[VideoFrame]:
+    """Decode the packets of a stream; one that cannot be is passed over, and what follows it is not lost."""
+    stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}  # a damaged header may say anything
+    for packet in packets:
+        try:
+            yield from cast("list[VideoFrame]", packet.decode())
+        except FFmpegError:
+            continue
 
 
 def local_path(url: str) -> Path:
