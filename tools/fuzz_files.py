@@ -40,7 +40,8 @@ class Base:
     """With subtitles, an attachment and chapters."""
 
 
-_X264 = {"bf": "3", "g": "6", "preset": "veryfast", "threads": "1"}
+_X264 = {"bf": "3", "g": "6", "preset": "veryfast", "threads": "1", "mbtree": "0"}
+"""x264's macroblock tree differs from run to run in pictures this small."""
 _X265 = {"x265-params": "log-level=none:pools=none:frame-threads=1:keyint=6:bframes=2"}
 _HDR = (
     ":hdr10=1:colorprim=bt2020:transfer=smpte2084:colormatrix=bt2020nc:max-cll=1000,400:"
