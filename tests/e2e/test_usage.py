@@ -48,7 +48,7 @@ def web(tmp_path: Path, materials: Path) -> Iterator[str]:
     folder = tmp_path / "web"
     (folder / "clips").mkdir(parents=True)
     (folder / "remote.json").write_text(json.dumps(REMOTE))
-    shutil.copy(materials / "carphone_pristine.mp4", folder / "clips" / "phone.mp4")
+    shutil.copy(materials / "carphone_pristine.mp4", folder / "clips" / "street.mp4")
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(_Quiet, directory=str(folder)))
     threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
     yield f"127.0.0.1:{server.server_address[1]}"
