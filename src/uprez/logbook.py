@@ -166,8 +166,11 @@ class Reporter:
             status = self._status
         self._remember(down, up)
         # The controller notices a heart that stands still; here the work goes on and the next beat tries again.
+        if last:  # who reads that this worker has left finds its whole log
+            self._try("log", lambda: self._log.publish(sheet, last=True))
         self._try("status", lambda: urls.put(sheet.status_url, wire.dump(status)))
-        self._try("log", lambda: self._log.publish(sheet, last=last))
+        if not last:
+            self._try("log", lambda: self._log.publish(sheet))
 
     def _remember(self, down: int, up: int) -> None:
         if self._file is not None:

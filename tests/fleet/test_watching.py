@@ -192,6 +192,23 @@ def test_lines_are_shown_once_and_kept(watcher: Watcher, market: Shown, said: St
     assert [line.partition(" ")[2] for line in kept] == [f"line {n}" for n in range(1, 5)]
 
 
+def test_what_an_old_snapshot_lacks_comes_from_the_store(watcher: Watcher, market: Shown, said: StringIO) -> None:
+    """The last words of a worker that has left are there; the parts that were shown already are not read."""
+    lease = watcher.lease.id
+    lines = [f"{lease}:{n} 2026-11-25T12:00:0{n}Z line {n}\n" for n in range(1, 7)]
+    market.printed = "".join(lines[:3])
+    watcher.home.state.write(keys.log(lease, 0), f"{lease}:9 2026-11-25T12:00:09Z must not be read\n".encode())
+    for part, begin in ((1, 0), (2, 3), (10, 5)):
+        watcher.home.state.write(keys.log(lease, part), "".join(lines[begin:][: 3 if part < 10 else 1]).encode())
+    asyncio.run(watcher.end())
+    assert "line 4" not in said.getvalue(), "it has not left: more is to come"
+    tell(watcher, phase="left")
+    look(watcher)
+    asyncio.run(watcher.end())
+    shown = [line for line in said.getvalue().splitlines() if "[LOG]" in line]
+    assert shown == [f"  [LOG] 12:00:0{n} line {n}" for n in range(1, 7)]
+
+
 def test_the_boot_is_told_as_it_goes_on(
     watcher: Watcher, market: Shown, said: StringIO, monkeypatch: pytest.MonkeyPatch
 ) -> None:

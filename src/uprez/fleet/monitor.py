@@ -127,6 +127,17 @@ class Monitor:
                 fresh.append(LogLine(number=0, stamp=stamp, text=boot["text"]))
         return fresh
 
+    def last_of_log(self, home: Home) -> str:
+        """Read, from the parts of its log that the worker published, those that hold lines not seen yet."""
+        found = (keys.parse(meta.key) for meta in home.state.listing(keys.log_prefix(self.lease)))
+        text = ""
+        for number in sorted((key.number for key in found if key and key.shape == "log"), reverse=True):
+            text = (home.state.read(keys.log(self.lease, number)) or b"").decode("utf-8", "replace") + text
+            match = _LINE.match(text)
+            if match and int(match["number"]) <= self._seen + 1:
+                break
+        return text
+
     def verdict(self, instance: Instance | None, *, sure: bool = True, makes_frames: bool = True) -> str | None:
         """Say why the lease is lost, None while it is well. Only a task that makes frames can be too slow at it.
 

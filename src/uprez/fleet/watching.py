@@ -82,7 +82,7 @@ class Watcher:
     async def end(self) -> None:
         """Show and keep the last of the log, if it is to be had within `LAST_LOG_S`; raises nothing of the kind.
 
-        Once: a worker that has left prints nothing more.
+        Once: a worker that has left prints nothing more. Then what a market's old snapshot lacks comes from the store.
         """
         if self._ended:
             return
@@ -91,6 +91,10 @@ class Watcher:
         with contextlib.suppress(MarketError, StoreError, OSError, TimeoutError):
             self._show(await asyncio.wait_for(self.market.logs(self.lease.instance), LAST_LOG_S))
             self._ended = self.lease.monitor.has_left
+        if self.lease.monitor.has_left:
+            with contextlib.suppress(StoreError, TimeoutError):
+                rest = background.start(partial(self.lease.monitor.last_of_log, self.home))
+                self._show(await asyncio.wait_for(rest, LAST_LOG_S))
 
     async def tell_why(self) -> None:
         """Show what the machine printed beside its log, and what its host says where it never came to print."""

@@ -109,6 +109,11 @@ def log(lease: str, number: int) -> str:
     return f"leases/{lease}/log-{number}.txt"
 
 
+def log_prefix(lease: str) -> str:
+    """Where all parts of a lease's log lie."""
+    return f"leases/{lease}/log-"
+
+
 def upload(lease: str, number: int) -> str:
     """Key of the side object that describes the multipart upload of try `number` made on a lease."""
     return f"leases/{lease}/upload-{number}.json"
