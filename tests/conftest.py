@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -43,3 +44,12 @@ def impatient() -> Iterator[None]:
     """Try again as often as ever, but without waiting."""
     with stamina.set_testing(True, attempts=10, cap=True):
         yield
+
+
+@pytest.fixture(autouse=True)
+def _usual_priority() -> Iterator[None]:
+    """No test leaves its worker with another scheduling class: a real-time one starves whatever runs beside it."""
+    before = os.sched_getscheduler(0) if sys.platform == "linux" else None
+    yield
+    if sys.platform == "linux":
+        assert os.sched_getscheduler(0) == before

@@ -10,15 +10,13 @@ from pathlib import Path
 
 import pytest
 
+import live
 from uprez.config.settings import Secret
 from uprez.market.base import Rates
 from uprez.market.vast.limiter import Limiter
 from uprez.market.vast.wire import Vast
 from uprez.practice import Clock, Market, Options, PracticeServer, Processes
 from uprez.practice.faults import Armed
-
-sys.path.append(str(Path(__file__).resolve().parent.parent / "tools"))
-import live
 
 SET = {"UPREZ_LIVE": "yes", **dict.fromkeys(live.NEEDED, "x")}
 

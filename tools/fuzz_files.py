@@ -7,6 +7,7 @@ import json
 import lzma
 import os
 import random
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -121,6 +122,10 @@ def make_one(path: Path, base: Base) -> bytes:
         container.mux(picture.encode(None))
         if sound:
             _add_sine(container, sound, base.frames)
+    if sys.platform == "linux":
+        # As root, SVT-AV1 makes the thread that opens it real-time (SCHED_FIFO, 99). Children inherit that, and starve
+        # whatever else runs.
+        os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
     return path.read_bytes()
 
 

@@ -166,11 +166,12 @@ class Reporter:
             status = self._status
         self._remember(down, up)
         # The controller notices a heart that stands still; here the work goes on and the next beat tries again.
-        if last:  # who reads that this worker has left finds its whole log
-            self._try("log", lambda: self._log.publish(sheet, last=True))
-        self._try("status", lambda: urls.put(sheet.status_url, wire.dump(status)))
-        if not last:
-            self._try("log", lambda: self._log.publish(sheet))
+        writes: list[tuple[str, Callable[[], None]]] = [
+            ("status", lambda: urls.put(sheet.status_url, wire.dump(status))),
+            ("log", lambda: self._log.publish(sheet, last=last)),
+        ]
+        for what, write in reversed(writes) if last else writes:  # who reads that it has left finds its whole log
+            self._try(what, write)
 
     def _remember(self, down: int, up: int) -> None:
         if self._file is not None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from fractions import Fraction
 from pathlib import Path
 
 import ncnn
@@ -13,6 +12,7 @@ import onnx
 import pytest
 from numpy.typing import NDArray
 
+from plain import VIDEO
 from uprez.enhance.session import open_session
 from uprez.enhance.upscale import open_upscaler
 from uprez.errors import ModelError
@@ -30,20 +30,12 @@ COLOUR = Colour(matrix="bt601", full_range=False, siting="left")
 
 def video(width: int, height: int, depth: int = 8) -> Video:
     """A video of the given size, 601 and limited range."""
-    return Video(
-        container="matroska",
-        size=1,
-        stream=0,
-        codec="h264",
+    return replace(
+        VIDEO,
         width=width,
         height=height,
         pix_fmt="yuv420p" if depth == 8 else f"yuv420p{depth}le",
-        sar=Fraction(1),
-        rate=Fraction(25),
-        time_base=Fraction(1, 1000),
-        duration=None,
-        frames=None,
-        colour=Colour(matrix="bt601", full_range=False, siting="left", depth=depth),
+        colour=replace(COLOUR, depth=depth),
     )
 
 

@@ -9,31 +9,17 @@ from pathlib import Path
 
 import pytest
 
+import plain
 from house import located
 from uprez.config.settings import Timing
 from uprez.fleet import plan as plans
 from uprez.fleet.ledger import Ledger
 from uprez.fleet.work import Work
-from uprez.job import Colour, Encoding, Index, Job, Options, Pin, Plan, Preflight, Source, Survey, Video
+from uprez.job import Encoding, Job, Options, Pin, Plan, Preflight, Source, Survey, Video
 from uprez.report.console import Console
 from uprez.store.open import Home, open_home
 
-COLOUR = Colour(matrix="bt709", full_range=False, siting="left")
-VIDEO = Video(
-    container="matroska,webm",
-    size=1000,
-    stream=0,
-    codec="h264",
-    width=320,
-    height=180,
-    pix_fmt="yuv420p",
-    sar=Fraction(1),
-    rate=Fraction(25),
-    time_base=Fraction(1, 1000),
-    duration=Fraction(4),
-    frames=100,
-    colour=COLOUR,
-)
+VIDEO = plain.counted(100)
 PREFLIGHT = Preflight(
     family="cpu",
     provider="CPUExecutionProvider",
@@ -54,9 +40,7 @@ def video() -> Video:
 @pytest.fixture(scope="session")
 def survey() -> Survey:
     """What a lease found out about `video`."""
-    pts = tuple(range(0, 4000, 40))
-    index = Index(video=VIDEO, time_base=VIDEO.time_base, pts=pts, keyframes=(0,), last_duration=40)
-    return Survey(index=index, preflight=PREFLIGHT)
+    return Survey(index=plain.indexed(VIDEO, 100), preflight=PREFLIGHT)
 
 
 @pytest.fixture(scope="session")

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
+import fuzz
+import fuzz_files
+
 TOOLS = Path(__file__).resolve().parents[2] / "tools"
-sys.path.append(str(TOOLS))
-import fuzz  # noqa: E402  a tool, not a package
-import fuzz_files  # noqa: E402  the same
 
 FIRST = 1_000_000
 """Not among the seeds of `make fuzz`, and the same on every day."""

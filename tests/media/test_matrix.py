@@ -5,14 +5,11 @@ from __future__ import annotations
 import math
 import shlex
 import subprocess
-import sys
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
 import pytest
-
-sys.path.append(str(Path(__file__).resolve().parents[2] / "tools"))
 
 import matrix_checks
 import media_matrix

@@ -3,27 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from fractions import Fraction
 
-from uprez.job import Colour, Index, Mastering, Options, Video
+from plain import VIDEO, indexed
+from uprez.job import Mastering, Options
 from uprez.media import notes
 
-VIDEO = Video(
-    container="mpegts",
-    size=1,
-    stream=0,
-    codec="h264",
-    width=64,
-    height=48,
-    pix_fmt="yuv420p",
-    sar=Fraction(1),
-    rate=Fraction(25),
-    time_base=Fraction(1, 90000),
-    duration=None,
-    frames=None,
-    colour=Colour(matrix="bt601", full_range=False, siting="left"),
-)
-INDEX = Index(video=VIDEO, time_base=VIDEO.time_base, pts=(0, 3600), keyframes=(0,), last_duration=3600)
+INDEX = indexed(VIDEO, 2)
 
 
 def test_a_plain_video_needs_no_word() -> None:

@@ -7,27 +7,14 @@ from fractions import Fraction
 
 import pytest
 
+import plain
 from uprez.config import kinds
 from uprez.errors import EncodeError
-from uprez.job import Colour, Options, Turn, Video
+from uprez.job import Options, Turn, Video
 from uprez.media.layouts import stored
 from uprez.media.target import PIX_FMTS, Target, target
 
-VIDEO = Video(
-    container="matroska",
-    size=1,
-    stream=0,
-    codec="h264",
-    width=640,
-    height=360,
-    pix_fmt="yuv420p",
-    sar=Fraction(1),
-    rate=Fraction(25),
-    time_base=Fraction(1, 1000),
-    duration=None,
-    frames=None,
-    colour=Colour(matrix="bt709", full_range=False, siting="left"),
-)
+VIDEO = replace(plain.VIDEO, width=640, height=360)
 
 
 def made(video: Video = VIDEO, **options: object) -> Target:

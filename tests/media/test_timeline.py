@@ -11,29 +11,14 @@ import pytest
 from hypothesis import assume, given, reject
 from hypothesis import strategies as st
 
+from plain import VIDEO
 from uprez.errors import InputError
-from uprez.job import Colour, Index, Video
+from uprez.job import Index
 from uprez.media.timeline import KEEP, MOST_TICKS, Constant, Factor, Rate, Shown, Timeline, select, timeline
-
-_VIDEO = Video(
-    container="matroska,webm",
-    size=1,
-    stream=0,
-    codec="h264",
-    width=64,
-    height=48,
-    pix_fmt="yuv420p",
-    sar=Fraction(1),
-    rate=Fraction(25),
-    time_base=Fraction(1, 1000),
-    duration=None,
-    frames=None,
-    colour=Colour(matrix="bt601", full_range=False, siting="left"),
-)
 
 
 def _index(pts: list[int], time_base: Fraction = Fraction(1, 1000), last: int = 40) -> Index:
-    return Index(video=_VIDEO, time_base=time_base, pts=tuple(pts), keyframes=(pts[0],), last_duration=last)
+    return Index(video=VIDEO, time_base=time_base, pts=tuple(pts), keyframes=(pts[0],), last_duration=last)
 
 
 _BASES = st.sampled_from([Fraction(1, 1000), Fraction(1, 90000), Fraction(1001, 30000), Fraction(1, 12800)])

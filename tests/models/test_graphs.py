@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import replace
 from fractions import Fraction
 from itertools import product
-from pathlib import Path
 
 import numpy as np
 import onnx
@@ -16,13 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from matrix_colours import COLOURS, PUBLISHED
 from uprez.errors import ModelError
 from uprez.job import Colour, Family, Matrix, Turn
 from uprez.models.graphs import RGB_OUTPUTS, GraphSpec, identity, plane_shapes, planes_graph, srvgg
 from uprez.models.importers import Convolution, SrvggWeights
-
-sys.path.append(str(Path(__file__).resolve().parents[2] / "tools"))
-from matrix_colours import COLOURS, PUBLISHED
 
 SITINGS = ("left", "center", "topleft", "top", "bottomleft", "bottom")
 CONVERSIONS = list(product(("bt601", "bt709", "bt2020"), (False, True), SITINGS))

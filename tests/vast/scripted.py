@@ -12,12 +12,12 @@ import json
 from collections.abc import Generator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from fractions import Fraction
 from typing import TYPE_CHECKING
 
+import plain
 from uprez import sheet as sheets
 from uprez import wire
-from uprez.job import Colour, Encoding, Index, Preflight, Survey, Video
+from uprez.job import Encoding, Preflight, Survey
 from uprez.machine import Machine
 from uprez.practice import smi
 from uprez.practice.meter import Moved
@@ -37,29 +37,9 @@ SOURCE_BYTES = 150_000_000
 SEGMENT_BYTES = 60_000_000
 """What is charged for, whatever the objects of the store really hold."""
 FRAMES = 60
-VIDEO = Video(
-    container="matroska,webm",
-    size=SOURCE_BYTES,
-    stream=0,
-    codec="h264",
-    width=320,
-    height=180,
-    pix_fmt="yuv420p",
-    sar=Fraction(1),
-    rate=Fraction(25),
-    time_base=Fraction(1, 1000),
-    duration=Fraction(FRAMES, 25),
-    frames=FRAMES,
-    colour=Colour(matrix="bt709", full_range=False, siting="left"),
-)
+VIDEO = plain.counted(FRAMES, size=SOURCE_BYTES)
 SURVEY = Survey(
-    index=Index(
-        video=VIDEO,
-        time_base=VIDEO.time_base,
-        pts=tuple(range(0, FRAMES * 40, 40)),
-        keyframes=(0,),
-        last_duration=40,
-    ),
+    index=plain.indexed(VIDEO, FRAMES),
     preflight=Preflight(
         family="cuda",
         provider="CUDAExecutionProvider",

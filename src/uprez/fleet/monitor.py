@@ -26,6 +26,8 @@ WORDS: dict[InstanceState, str] = {
     "stopped": "it was stopped: outbid, out of credit, or at the end of its contract",
     "lost": "its host does not answer",
 }
+LAST_PARTS = 5
+"""Of a log are read when a machine is given back; a rented host may have written anything there."""
 _BOOT = re.compile(r"uprez-boot (?P<lease>[0-9a-f]{8}) (?P<stamp>[0-9]{1,16}) (?P<text>.*)")
 """A line of the runner, before there is a worker; the stamp is in microseconds since 1970."""
 _LINE = re.compile(r"(?P<lease>[0-9a-f]{8}):(?P<number>[0-9]{1,9}) (?P<stamp>\S+) (?P<text>.*)")
@@ -128,10 +130,11 @@ class Monitor:
         return fresh
 
     def last_of_log(self, home: Home) -> str:
-        """Read, from the parts of its log that the worker published, those that hold lines not seen yet."""
+        """Read, of the log that the worker published, the last parts that hold lines not seen yet: a few at most."""
         found = (keys.parse(meta.key) for meta in home.state.listing(keys.log_prefix(self.lease)))
         text = ""
-        for number in sorted((key.number for key in found if key and key.shape == "log"), reverse=True):
+        numbers = sorted((key.number for key in found if key and key.shape == "log"), reverse=True)
+        for number in numbers[:LAST_PARTS]:
             text = (home.state.read(keys.log(self.lease, number)) or b"").decode("utf-8", "replace") + text
             match = _LINE.match(text)
             if match and int(match["number"]) <= self._seen + 1:
