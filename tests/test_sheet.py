@@ -48,8 +48,8 @@ def test_a_sheet_survives() -> None:
 
 def test_a_sheet_of_another_schema_is_refused() -> None:
     """A worker never guesses at orders of another version; both schemas are named."""
-    with pytest.raises(WorkerError, match="the sheet has schema 5, this worker reads 4"):
-        sheet.read(wire.dump(replace(SHEET, schema=5)))
+    with pytest.raises(WorkerError, match="the sheet has schema 6, this worker reads 5"):
+        sheet.read(wire.dump(replace(SHEET, schema=6)))
 
 
 def test_a_malformed_sheet_names_its_field() -> None:

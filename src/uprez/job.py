@@ -34,9 +34,13 @@ class Options:
     model: str = "realesr-animevideov3"
     codec: str = "auto"
     container: str = "auto"
-    """Suffix of the result; "auto": mp4 where it can carry every stream, else mkv."""
+    """Suffix of the result; "auto": the one that loses nothing, see `media.mux.container_for`."""
+    drop_unsupported: bool = False
+    """Leave out what the wanted container cannot carry."""
     crf: int | None = None
     """Constant quality in the codec's own scale (lower is better); None: the codec's default."""
+    encoder_preset: str | None = None
+    """The encoder's own name for how much time it takes ("medium", "p5", "8"; ProRes: its profile)."""
     pix_fmt: str = "auto"
     """The result's pixel format by FFmpeg's name; "auto": the source's depth, see `media.encode.pix_fmt`."""
     deinterlace: Deinterlace = "auto"
@@ -231,6 +235,8 @@ class Encoding:
     options: tuple[tuple[str, str], ...]
     """FFmpeg options, in order."""
     threads: int
+    decoded_as: str = ""
+    """The pixel format that a decoder gives back; empty: `pix_fmt`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -270,6 +276,17 @@ class Segment:
 
 
 @dataclass(frozen=True, kw_only=True)
+class GivenUp:
+    """An earlier plan of a job whose encoder failed on its way, and what that cost."""
+
+    plan: int
+    rung: str
+    reason: str
+    frames: int
+    """Finished frames that are made anew."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Plan:
     """How one job is made: everything that must be the same in every segment. Only the controller writes plans."""
 
@@ -288,6 +305,7 @@ class Plan:
     """Suffix of the result ("mp4", "mkv")."""
     preflight: Preflight
     segments: tuple[Segment, ...]
+    given_up: tuple[GivenUp, ...] = ()
 
     @property
     def frames(self) -> int:
@@ -305,6 +323,10 @@ class Pin:
     sha256: str
     version: str | None = None
     """The version's name, in a bucket that keeps versions."""
+    packets: str = ""
+    """Of a segment: SHA-256 of its packets' bytes, in file order. A result is made of just these."""
+    delay: int = 0
+    """Of a segment: by how many frames decoding runs ahead of showing."""
 
 
 @dataclass(frozen=True, kw_only=True)

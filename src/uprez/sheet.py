@@ -13,7 +13,7 @@ from uprez import wire
 from uprez.errors import WorkerError
 from uprez.job import Options
 
-SCHEMA = 4
+SCHEMA = 5
 """Raised when a worker of an older version could misread a sheet; both sides must be equal."""
 
 PUT_BYTES = 5_000_000_000
@@ -91,6 +91,10 @@ class Task:
     """Which of the plan's segments (`enhance`)."""
     inputs: tuple[Ref, ...] = ()
     """The segments that count, in order (`assemble`)."""
+    delay: int = 0
+    """By how many frames decoding runs ahead of showing in any of them (`assemble`)."""
+    without: tuple[str, ...] = ()
+    """Encoders, by FFmpeg's name, that failed at this job before (`index`)."""
     threads: int = 2
 
 

@@ -9,7 +9,7 @@ from uprez import wire
 from uprez.errors import WorkerError
 from uprez.machine import Machine
 
-SCHEMA = 2
+SCHEMA = 3
 MOST = 2**53
 """Beyond every number of frames, bytes and seconds."""
 
@@ -30,6 +30,8 @@ class Done:
     damaged: int = 0
     """Of the source's frames that it needed, how many could not be decoded whole."""
     seconds: float = 0.0
+    suspect: tuple[int, ...] = ()
+    """Frames of a segment, counted from its first, whose pictures do not look like the source's: to be looked at."""
     fault: Fault | None = None
     error: str | None = None
     hint: str | None = None
