@@ -134,6 +134,11 @@ class Stream:
     sample_rate: int | None = None
     """Of sound, in samples a second."""
 
+    @property
+    def cover(self) -> bool:
+        """It is a picture that stands for the file, such as an album's cover."""
+        return self.kind == "video" and not {"attached_pic", "timed_thumbnails"}.isdisjoint(self.dispositions)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Video:

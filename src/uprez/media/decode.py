@@ -17,7 +17,7 @@ from av.video.plane import VideoPlane
 from av.video.stream import VideoStream
 
 from uprez.errors import InputError
-from uprez.job import Deinterlace, Index
+from uprez.job import Colour, Deinterlace, Index
 from uprez.media.deinterlace import deinterlaced
 from uprez.media.frame import Frame, Samples
 from uprez.media.layouts import stored
@@ -54,12 +54,14 @@ def frames(
         pictures = _pictures(url, index, index.pts[first : first + count], threads)
     else:
         pictures = _deinterlaced(url, index, first, count, threads, always=deinterlace == "on")
-    colour = index.video.colour
-    planar = stored(colour)
     for picture in pictures:
-        found = _planar(picture.frame, planar).planes[: 1 if colour.family == "gray" else 3]
-        planes = tuple(_plane(plane, colour.depth) for plane in found)
-        yield Frame(planes=planes, pts=picture.pts, damaged=picture.damaged)
+        yield frame_of(picture.frame, index.video.colour, pts=picture.pts, damaged=picture.damaged)
+
+
+def frame_of(picture: VideoFrame, colour: Colour, *, pts: int, damaged: bool = False) -> Frame:
+    """Give a decoded picture, of a file whose frames are stored as `colour` says, as a Frame."""
+    found = _planar(picture, stored(colour)).planes[: 1 if colour.family == "gray" else 3]
+    return Frame(planes=tuple(_plane(plane, colour.depth) for plane in found), pts=pts, damaged=damaged)
 
 
 def _deinterlaced(url: str, index: Index, first: int, count: int, threads: int, *, always: bool) -> Iterator[_Picture]:

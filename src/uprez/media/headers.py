@@ -43,7 +43,10 @@ _TURNS = {
 }
 """By a, b, c and d of the display matrix, which takes (x, y) to (a x + c y, b x + d y), y downwards."""
 _KINDS: dict[str, StreamKind] = {"video": "video", "audio": "audio", "subtitle": "subtitle", "attachment": "attachment"}
-_DISPOSITIONS = ("default", "forced", "original", "dub", "comment", "hearing_impaired", "visual_impaired")
+_DISPOSITIONS = (
+    *("default", "forced", "original", "dub", "comment", "hearing_impaired", "visual_impaired"),
+    *("attached_pic", "timed_thumbnails"),
+)
 _logging = Lock()
 
 
@@ -124,7 +127,7 @@ def _other(stream: AvStream) -> Stream:
     return Stream(
         index=stream.index,
         kind=_KINDS.get(stream.type, "data"),
-        codec="cover art" if is_cover(stream) else _codec(stream),
+        codec=_codec(stream),
         language=stream.language,
         title=stream.metadata.get("title") or stream.metadata.get("filename"),
         dispositions=tuple(word for word in _DISPOSITIONS if stream.disposition & Disposition[word]),

@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from fractions import Fraction
+from itertools import chain
 from math import lcm
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -19,90 +20,50 @@ from av.stream import Stream as AvStream
 from av.video.stream import VideoStream
 
 from uprez.errors import VerifyError
-from uprez.job import Index, Plan, Segment, Stream, StreamKind, Video
-from uprez.media import matroska
+from uprez.job import Index, Plan, Segment, Stream, Video
+from uprez.media import extras, matroska, subtitles
+from uprez.media.containers import FORMATS, QUICKTIME, carried, language_in
 from uprez.media.encode import extradata_sha256
 from uprez.media.packets import clock_of, is_broken, packets
-from uprez.media.source import AnyPacket, fraction, opened
+from uprez.media.source import AnyPacket, demuxed, fraction, opened
 from uprez.media.timeline import Timeline, planned
 
 if TYPE_CHECKING:
     from av.container.core import Chapter  # exists in PyAV's stubs only
 
-_LOSSY_SOUND = ("aac", "ac3", "dts", "eac3", "mp2", "mp3", "opus", "vorbis")
-_LOSSLESS_SOUND = ("alac", "flac", "mlp", "truehd", "tta", "wavpack")
-_PCM_SOUND = (
-    *("pcm_f32le", "pcm_f64le", "pcm_s16be", "pcm_s16le", "pcm_s24be", "pcm_s24le", "pcm_s32be", "pcm_s32le", "pcm_u8"),
-)
-
-CARRIES: dict[str, dict[StreamKind, frozenset[str]]] = {
-    "mp4": {
-        "audio": frozenset({"aac", "ac3", "alac", "eac3", "flac", "mp3", "opus"}),
-        "subtitle": frozenset({"mov_text"}),
-    },
-    "mkv": {
-        "audio": frozenset((*_LOSSY_SOUND, *_LOSSLESS_SOUND, *_PCM_SOUND)),
-        "subtitle": frozenset({"ass", "dvb_subtitle", "dvd_subtitle", "hdmv_pgs_subtitle", "ssa", "subrip", "webvtt"}),
-    },
-}
-"""What each container holds unchanged, by kind of stream and FFmpeg's codec name."""
-
 PRIMING = 1
 """Packets of sound that a decoder hears before the first that a person does."""
-_PICTURES = {"mp4": frozenset({"h264", "hevc"}), "mkv": frozenset({"h264", "hevc", "ffv1"})}
-_FORMATS = {"mp4": "mp4", "mkv": "matroska"}
+_INTERLEAVED_US = "1000000"
 _OF_THE_FILE = frozenset({"major_brand", "minor_version", "compatible_brands", "encoder", "duration"})
 """Metadata that describes the source's file and would be wrong in another."""
 
 
-def container_for(video: Video, codec: str) -> str:
-    """Give the suffix of a result: "mp4" when the source is MP4 or QuickTime and all of it fits there, else "mkv"."""
-    played = [stream for stream in video.others if stream.kind in ("audio", "subtitle")]
-    fits = codec in _PICTURES["mp4"] and all(_fits(stream, "mp4") for stream in played)
-    return "mp4" if video.is_of("mov") and fits else "mkv"
-
-
-def carried(video: Video, container: str) -> tuple[Stream, ...]:
-    """List the streams beside the picture that a result holds, in file order."""
-    return tuple(stream for stream in video.others if _fits(stream, container))
-
-
-def left_behind(video: Video, container: str) -> tuple[str, ...]:
-    """Name, for a warning, the source's streams that a result of this container does not hold."""
-    return tuple(
-        f"stream {stream.index} ({stream.kind}, {stream.codec})"
-        for stream in video.others
-        if not _fits(stream, container) and stream.codec != "bin_data"  # an MP4's chapter titles, which are copied
-    )
-
-
-def _fits(stream: Stream, container: str) -> bool:
-    return stream.codec in CARRIES[container].get(stream.kind, frozenset())
-
-
-def assemble(target: Path, *, plan: Plan, index: Index, segments: Sequence[Path], source_url: str) -> None:
+def assemble(target: Path, *, plan: Plan, index: Index, segments: Iterable[Path], delay: int, source_url: str) -> None:
     """Write the result from a plan's segments, given in order, and the source.
+
+    Segments are taken one at a time, and each is done with when the next is asked for: they need not all be there at
+    once. `delay` is by how many frames decoding runs ahead of showing in any of them (`reorder_delay`).
 
     Packets of sound that are so damaged that no file takes them are left out. Raises VerifyError when a segment is not
     the plan's or the target cannot be written (nothing stays there then), and InputError when the source cannot be
     read.
     """
-    times = planned(index, plan)
-    delay = _reorder_delay(plan, segments)
+    times, video = planned(index, plan), index.video
+    coming = iter(segments)
+    first = next(coming)
     with ExitStack() as stack:
         source = stack.enter_context(opened(source_url))
-        first = stack.enter_context(opened(segments[0].resolve().as_uri()))
+        picture_of = stack.enter_context(opened(first.resolve().as_uri())).streams.video[0]
         stack.enter_context(_removed_on_error(target))
-        output = stack.enter_context(
-            _output(target, plan, _movie_timescale(source, index.video, times, plan.container))
-        )
+        output = stack.enter_context(_output(target, plan, _movie_timescale(source, video, times, plan.container)))
         with _writing(target):
-            picture = _add_picture(output, first.streams.video[0], source, index, times, plan)
-            others = _add_others(output, source, index.video, plan.container)
+            picture = _add_picture(output, picture_of, source, index, times, plan)
+            others = _add_others(output, source, video, plan.container)
+            covers = extras.add(output, source, source_url, video, plan.container)
             _copy_headers(output, source, times)
-        pictures = _pictures(plan, segments, times, delay, picture)
-        rest = _rest(taken(source_url, source, others, times, whole=plan.count == len(index.pts)), others)
-        _write(output, heapq.merge(pictures, rest, key=_decoding_time), target)
+        pictures = _pictures(plan, chain((first,), coming), times, delay, picture)
+        packets = taken(source_url, source, others, times, whole=plan.count == len(index.pts))
+        _write(output, chain(covers, heapq.merge(pictures, _rest(packets, others), key=_decoding_time)), target)
     sar = index.video.shown_sar
     if plan.container == "mkv" and sar != 1:
         matroska.state_shape(target, plan.width, plan.height, sar)
@@ -111,57 +72,54 @@ def assemble(target: Path, *, plan: Plan, index: Index, segments: Sequence[Path]
 # --- the picture: packets from the segments, times from the timeline
 
 
-def _reorder_delay(plan: Plan, segments: Sequence[Path]) -> int:
-    """Say by how many frames decoding must run ahead of showing: one number for all segments, so that they join."""
-    if len(segments) != len(plan.segments):
-        raise VerifyError(f"{len(segments)} segments are there, the plan has {len(plan.segments)}")
-    return max(
-        _delay(_ranks(_packets_of(path, plan, segment))) for path, segment in zip(segments, plan.segments, strict=True)
-    )
+def reorder_delay(shown: Sequence[int]) -> int:
+    """Say by how many frames decoding runs ahead of showing, from the pts of packets in the order of decoding."""
+    return max((place - rank for place, rank in enumerate(_ranks(shown))), default=0)
 
 
-def _packets_of(path: Path, plan: Plan, segment: Segment) -> list[AnyPacket]:
+def _shown(path: Path, plan: Plan, segment: Segment) -> list[int]:
+    """Give the pts of a segment's packets in file order; raises VerifyError where it is not the plan's."""
     with opened(path.resolve().as_uri()) as container:
         stream = container.streams.video[0]
-        _check_extradata(stream, plan, path)
-        packets = [cast("AnyPacket", packet) for packet in container.demux(stream) if packet.size]
-    if len(packets) != segment.count:
-        raise VerifyError(f"{path}: {len(packets)} frames, the plan says {segment.count}")
-    return packets
+        got, due = extradata_sha256(stream), plan.preflight.extradata_sha256
+        if got != due:
+            raise VerifyError(
+                f"{path.name} (segment {segment.number + 1}): made with other encoder settings than the plan's"
+                f" (extradata {got[:12]}, the plan has {due[:12]})"
+            )
+        shown = [packet.pts or 0 for packet in container.demux(stream) if packet.size]
+    if len(shown) != segment.count:
+        raise VerifyError(f"{path.name}: {len(shown)} frames, the plan says {segment.count}")
+    return shown
 
 
-def _check_extradata(stream: VideoStream, plan: Plan, path: Path) -> None:
-    got, due = extradata_sha256(stream), plan.preflight.extradata_sha256
-    if got != due:
-        raise VerifyError(
-            f"{path}: made with other encoder settings than the plan's (extradata {got[:12]}, the plan has {due[:12]})"
-        )
-
-
-def _ranks(packets: Sequence[AnyPacket]) -> list[int]:
+def _ranks(shown: Sequence[int]) -> list[int]:
     """Give each packet's place in the order of showing; packets come in the order of decoding."""
-    shown = sorted(packet.pts or 0 for packet in packets)
-    return [bisect_left(shown, packet.pts or 0) for packet in packets]
-
-
-def _delay(ranks: Sequence[int]) -> int:
-    return max(place - rank for place, rank in enumerate(ranks))
+    in_order = sorted(shown)
+    return [bisect_left(in_order, pts) for pts in shown]
 
 
 def _pictures(
-    plan: Plan, segments: Sequence[Path], times: Timeline, delay: int, stream: AvStream
+    plan: Plan, segments: Iterable[Path], times: Timeline, delay: int, stream: AvStream
 ) -> Iterator[AnyPacket]:
-    decoding = _decoding_times(times, delay)
-    ends = (*times.pts[1:], times.end)
-    for path, segment in zip(segments, plan.segments, strict=True):
-        packets = _packets_of(path, plan, segment)
-        for place, (packet, rank) in enumerate(zip(packets, _ranks(packets), strict=True)):
-            packet.stream = stream
-            packet.time_base = times.time_base
-            packet.pts = times.pts[segment.first + rank]
-            packet.dts = decoding[segment.first + place]
-            packet.duration = ends[segment.first + rank] - packet.pts
-            yield packet
+    """Give the segments' packets one by one: one segment may be larger than the memory."""
+    decoding, ends, coming = _decoding_times(times, delay), (*times.pts[1:], times.end), iter(segments)
+    for segment in plan.segments:
+        path = next(coming, None)
+        if path is None:
+            raise VerifyError(f"{segment.number} segments are there, the plan has {len(plan.segments)}")
+        ranks = _ranks(_shown(path, plan, segment))
+        if (ahead := max(place - rank for place, rank in enumerate(ranks))) > delay:
+            raise VerifyError(f"{path.name}: decoding runs {ahead} frames ahead, {delay} were to be expected")
+        with opened(path.resolve().as_uri()) as container:
+            packets = (packet for packet in demuxed(container, container.streams.video[0]) if packet.size)
+            for place, (packet, rank) in enumerate(zip(packets, ranks, strict=True)):
+                packet.stream = stream
+                packet.time_base = times.time_base
+                packet.pts = times.pts[segment.first + rank]
+                packet.dts = decoding[segment.first + place]
+                packet.duration = ends[segment.first + rank] - packet.pts
+                yield packet
 
 
 def _decoding_times(times: Timeline, delay: int) -> list[int]:
@@ -175,14 +133,24 @@ def _decoding_times(times: Timeline, delay: int) -> list[int]:
 
 
 def _add_others(output: OutputContainer, source: InputContainer, video: Video, container: str) -> dict[int, AvStream]:
-    return {stream.index: _copy_stream(output, source.streams[stream.index]) for stream in carried(video, container)}
+    """Add the streams whose packets are copied; by their number in the source."""
+    with_packets = (stream for stream in carried(video, container) if stream.kind != "attachment" and not stream.cover)
+    return {
+        stream.index: _add_other(output, source.streams[stream.index], stream, container) for stream in with_packets
+    }
 
 
-def _copy_stream(output: OutputContainer, template: AvStream) -> AvStream:
-    stream = output.add_stream_from_template(template, opaque=True)
-    stream.metadata.update(_kept(template.metadata))
-    stream.disposition = template.disposition
-    return stream
+def _add_other(output: OutputContainer, template: AvStream, stream: Stream, container: str) -> AvStream:
+    if subtitles.becomes_subrip(stream, container):
+        added: AvStream = output.add_mux_stream("subrip")
+        added.time_base = fraction(template.time_base or Fraction(1, 1000))
+    else:
+        added = output.add_stream_from_template(template, opaque=True)
+    added.metadata.update(_kept(template.metadata))
+    if stream.language:
+        added.metadata["language"] = language_in(container, stream.language)
+    added.disposition = template.disposition
+    return added
 
 
 def taken(
@@ -204,8 +172,12 @@ def taken(
 
 def _rest(packets: Iterable[AnyPacket], streams: dict[int, AvStream]) -> Iterator[AnyPacket]:
     for packet in packets:
-        packet.stream = streams[packet.stream_index]
-        yield packet
+        stream = streams[packet.stream_index]
+        if subtitles.is_text(packet) and stream.codec_context.name == "subrip":
+            yield from subtitles.as_subrip(packet, stream)
+        else:
+            packet.stream = stream
+            yield packet
 
 
 def _move(packet: AnyPacket, ticks: int) -> None:
@@ -254,9 +226,10 @@ def _removed_on_error(target: Path) -> Iterator[None]:
 def _output(target: Path, plan: Plan, movie_timescale: int) -> Iterator[OutputContainer]:
     # faststart: the index goes to the front, so that a player begins before all of the file is there.
     of_mp4 = {"movflags": "+faststart", "movie_timescale": str(movie_timescale)}
-    options = of_mp4 if plan.container == "mp4" else {}
+    # Packets come in order already; the muxer would hold back ten seconds of pictures to wait for a subtitle.
+    options = {"max_interleave_delta": _INTERLEAVED_US} | (of_mp4 if plan.container in QUICKTIME else {})
     with _writing(target):
-        output = av.open(f"file:{target}", "w", format=_FORMATS[plan.container], container_options=options)
+        output = av.open(f"file:{target}", "w", format=FORMATS[plan.container], container_options=options)
     try:
         yield output
     finally:
@@ -294,9 +267,18 @@ def _add_picture(
     if plan.container == "mkv" and index.video.shown_sar != 1:
         stream.metadata["title"] = matroska.padded(stream.metadata.get("title", ""))
     stream.disposition = template.disposition
-    if plan.container == "mp4" and plan.preflight.encoding.codec == "hevc":
-        stream.codec_context.codec_tag = "hvc1"  # Apple's players refuse FFmpeg's default, hev1
+    if plan.container in QUICKTIME:
+        _state_in_quicktime(stream, segment, index.video.shown_sar, plan.preflight.encoding.codec)
     return stream
+
+
+def _state_in_quicktime(stream: VideoStream, segment: VideoStream, sar: Fraction, codec: str) -> None:
+    """Say what FFmpeg's muxer would not take from a segment."""
+    stream.codec_context.sample_aspect_ratio = sar  # AV1 and ProRes do not hold it themselves
+    if codec == "hevc":
+        stream.codec_context.codec_tag = "hvc1"  # Apple's players refuse FFmpeg's default, hev1
+    if codec == "prores":  # the profile; a Matroska file has it in place of extradata
+        stream.codec_context.codec_tag = bytes(segment.codec_context.extradata or b"apch").decode("ascii")
 
 
 def _copy_headers(output: OutputContainer, source: InputContainer, times: Timeline) -> None:

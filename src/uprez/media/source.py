@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from fractions import Fraction
 from pathlib import Path
 from typing import BinaryIO, Protocol, TypeAlias, cast
@@ -30,9 +31,16 @@ DEMUXERS = ("mov", "matroska", "avi", "mpegts", "mpeg", "flv", "ogg", "asf", "yu
 """Formats that hold their own frames. Playlists (concat, hls, dash, image sequences) open other files: never these."""
 
 
+_ONCE_BYTES = 1 << 20
 _STRAYS = 10_000
 """Packets in a row of streams that the header does not name."""
 NO_INDEX = "its index (the moov atom) is missing: the file is truncated or was never finished"
+
+
+class Digest(Protocol):
+    """What hashlib makes."""
+
+    def update(self, data: bytes, /) -> None: ...  # noqa: D102
 
 
 class Ratio(Protocol):
@@ -80,6 +88,42 @@ def opened(url: str, *, ahead: int = 32) -> Iterator[InputContainer]:
     # Our own reader, not FFmpeg's: it retries, sees that the object stays the same, and can open nothing else.
     with http.RangeFile(url, ahead=ahead) as file, _reading(url, file), _open(cast("BinaryIO", file)) as container:
         yield container
+
+
+@contextmanager
+def opened_once(url: str, digest: Digest) -> Iterator[InputContainer]:
+    """Open a media file or object to read it once, from its beginning to its end; the digest is given every byte.
+
+    Nothing can be sought in it, so an MP4 must have its index at the front. Raises as `opened`.
+    """
+    with ExitStack() as stack:
+        if urlsplit(url).scheme == "file":
+            check_fragments(local_path(url))
+            file = cast("BinaryIO", stack.enter_context(local_path(url).open("rb")))
+        else:
+            file = cast("BinaryIO", io.BufferedReader(stack.enter_context(http.RangeFile(url)), _ONCE_BYTES))
+        once = _Once(file, digest)
+        try:
+            with _open(cast("BinaryIO", once)) as container:
+                yield container
+        except FFmpegError as error:
+            raise InputError(f"{shown(url)}: {_not_a_video(error)}") from error
+        while once.read():
+            pass
+
+
+class _Once:
+    """What FFmpeg reads a file by that it cannot seek in."""
+
+    def __init__(self, file: BinaryIO, digest: Digest) -> None:
+        self._file = file
+        self._digest = digest
+
+    def read(self, size: int = 1 << 20) -> bytes:
+        """Give the next bytes, none at the end."""
+        data = self._file.read(size)
+        self._digest.update(data)
+        return data
 
 
 def demuxed(container: InputContainer, *streams: AvStream) -> Iterator[AnyPacket]:

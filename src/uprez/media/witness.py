@@ -1,0 +1,135 @@
+"""What the source shows where a result is looked at: each frame that is due, beside its neighbours in time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from uprez.job import Index, Plan
+from uprez.media import decode, likeness
+from uprez.media.frame import Frame
+from uprez.media.likeness import Finding, Thumb
+from uprez.media.timeline import Timeline, planned
+
+NEIGHBOURS = 2
+"""Output frames on either side that the right one must be told from."""
+_NEAR = 24
+"""Source frames between two places up to which decoding goes on rather than seeking anew."""
+_FRAMES_A_KEYFRAME = 600
+"""A source with fewer keyframes is read in order, once: seeking in it would decode the same frames again and again."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Window:
+    """The source around one output frame."""
+
+    due: Thumb
+    others: tuple[tuple[str, Thumb], ...]
+    """Other frames that were decoded on the way, by name."""
+    position: int
+    """Of the frame that is due, in the index."""
+    damaged: bool
+    """A frame of it could not be decoded whole: what it shows is not certain."""
+
+
+def findings(thumbs: Mapping[int, Thumb], windows: Mapping[int, Window]) -> dict[int, Finding]:
+    """Judge frames of a result by the source's; gives those that are not what is due."""
+    judged = {number: likeness.judge(thumbs[number], seen.due, seen.others) for number, seen in windows.items()}
+    return {number: finding for number, finding in judged.items() if finding is not None}
+
+
+def reads_in_order(index: Index) -> bool:
+    """Say whether a source is to be read from its beginning wherever one looks at it: its clock jumps, or it has hardly
+    a keyframe.
+    """
+    return bool(index.breaks or index.patched) or len(index.keyframes) * _FRAMES_A_KEYFRAME < len(index.pts)
+
+
+def windows(url: str, *, plan: Plan, index: Index, numbers: Iterable[int], threads: int) -> dict[int, Window]:
+    """Decode the source around output frames, in order.
+
+    Raises InputError when the source cannot be read.
+    """
+    times, wanted = planned(index, plan), sorted(set(numbers))
+    around = {number: _around(times, number) for number in wanted}
+    size, video = likeness.size_of(index.video), index.video
+    thumbs: dict[int, Thumb] = {}
+    damaged: set[int] = set()
+    for first, last in _runs(sorted({at for places in around.values() for at in places.values()}), index):
+        needed = {at for places in around.values() for at in places.values() if first <= at <= last}
+        found = decode.frames(
+            url, index, first, last + 1 - first, threads=threads, deinterlace=plan.options.deinterlace
+        )
+        for at, frame in enumerate(found, first):
+            if at in needed:
+                thumbs[at] = likeness.thumb(frame, video.colour, size, video.turn)
+                damaged |= {at} if frame.damaged else set()
+    return {number: _window(places, thumbs, damaged) for number, places in around.items()}
+
+
+def _around(times: Timeline, number: int) -> dict[int, int]:
+    """Give the source positions of an output frame (0) and its neighbours, by distance."""
+    first, last = max(0, number - NEIGHBOURS), min(times.frames - 1, number + NEIGHBOURS)
+    shown = times.shown(first, last + 1 - first)
+    return {first + place - number: each.left for place, each in enumerate(shown)}
+
+
+def _window(places: Mapping[int, int], thumbs: Mapping[int, Thumb], damaged: set[int]) -> Window:
+    others = {at: distance for distance, at in sorted(places.items(), key=lambda pair: -abs(pair[0]))}
+    others.pop(places[0], None)
+    return Window(
+        due=thumbs[places[0]],
+        others=tuple((named(distance), thumbs[at]) for at, distance in others.items()),
+        position=places[0],
+        damaged=not damaged.isdisjoint(places.values()),
+    )
+
+
+def named(distance: int) -> str:
+    """Name the frame so many output frames later, or earlier."""
+    return f"the frame {abs(distance)} {'later' if distance > 0 else 'earlier'}"
+
+
+def _runs(positions: Sequence[int], index: Index) -> Iterator[tuple[int, int]]:
+    """Give the (first, last) positions to decode without a break, in order."""
+    if not positions:
+        return
+    near = len(index.pts) if reads_in_order(index) else _NEAR
+    first = last = positions[0]
+    for at in positions[1:]:
+        if at - last > near:
+            yield first, last
+            first = at
+        last = at
+    yield first, last
+
+
+@dataclass(kw_only=True)
+class Witness:
+    """Keeps the source's thumbs of chosen output frames of a segment while its frames pass."""
+
+    index: Index
+    numbers: frozenset[int]
+    """Output frames to keep, counted from the segment's first."""
+    thumbs: dict[int, Thumb] = field(default_factory=dict)
+
+    def seeing(self, frames: Iterator[Frame]) -> Iterator[Frame]:
+        """Pass frames on, one for each output frame; the same one comes again where it is shown longer."""
+        video, size = self.index.video, likeness.size_of(self.index.video)
+        before: tuple[Frame, Thumb] | None = None
+        for number, frame in enumerate(frames):
+            if number in self.numbers:
+                if before is None or before[0] is not frame:
+                    before = frame, likeness.thumb(frame, video.colour, size, video.turn)
+                self.thumbs[number] = before[1]
+            yield frame
+
+    def windows(self, places: Iterable[int]) -> dict[int, Window]:
+        """Give what was seen around these output frames, as far as the segment goes."""
+        return {place: self._around(place) for place in places}
+
+    def _around(self, place: int) -> Window:
+        due = self.thumbs[place]
+        seen = {d: self.thumbs.get(place + d) for d in range(-NEIGHBOURS, NEIGHBOURS + 1)}
+        others = tuple((named(d), thumb) for d, thumb in seen.items() if thumb is not None and thumb is not due)
+        return Window(due=due, others=others, position=place, damaged=False)
