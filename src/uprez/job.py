@@ -23,6 +23,15 @@ Matrix = Literal["bt601", "bt709", "bt2020", "fcc", "smpte240m"]
 Family = Literal["yuv", "gray", "rgb"]
 FieldOrder = Literal["progressive", "top", "bottom", "unknown"]
 
+LUMA_WEIGHTS: dict[Matrix, tuple[float, float]] = {
+    "bt601": (0.299, 0.114),
+    "bt709": (0.2126, 0.0722),
+    "bt2020": (0.2627, 0.0593),
+    "fcc": (0.30, 0.11),
+    "smpte240m": (0.212, 0.087),
+}
+"""Kr and Kb by ITU-T H.273, table 4 (BT.2020 with non-constant luminance)."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
@@ -71,6 +80,13 @@ class Colour:
     tag_matrix: int = 2
     tag_primaries: int = 2
     tag_transfer: int = 2
+
+    @property
+    def chroma_at(self) -> tuple[float, float]:
+        """Luma column and row on which the first chroma sample lies (H.273, figure 1)."""
+        column, row = (self.across - 1) / 2, (self.down - 1) / 2
+        low = {"topleft": 0.0, "top": 0.0, "bottomleft": 2 * row, "bottom": 2 * row}
+        return 0.0 if self.siting in {"left", "topleft", "bottomleft"} else column, low.get(self.siting, row)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from uprez.errors import ModelError
-from uprez.job import UPRIGHT, Colour, Matrix, Turn
+from uprez.job import LUMA_WEIGHTS, UPRIGHT, Colour, Turn
 from uprez.models import resample
 from uprez.models.importers import SrvggWeights
 from uprez.models.resample import Taps
@@ -40,22 +40,10 @@ RGB_OUTPUTS = ("rgb_in", "rgb_out")
 _BLOCK_ROWS = 16
 """Output samples a block of the resampler: the fastest of 16, 32 and 64 at 2560x1088 to 1280x544."""
 
-_LUMA_WEIGHTS: dict[Matrix, tuple[float, float]] = {
-    "bt601": (0.299, 0.114),
-    "bt709": (0.2126, 0.0722),
-    "bt2020": (0.2627, 0.0593),
-    "fcc": (0.30, 0.11),
-    "smpte240m": (0.212, 0.087),
-}
-"""Kr and Kb by ITU-T H.273, table 4 (BT.2020 with non-constant luminance)."""
-
 FLOAT16_BITS = 11
 """The most bits a sample may have in float16."""
 PLANES: dict[str, tuple[str, ...]] = {"yuv": ("y", "u", "v"), "gray": ("y",), "rgb": ("g", "b", "r")}
 """A frame's planes, in FFmpeg's order."""
-_COSITED_ACROSS = ("left", "topleft", "bottomleft")
-_TOP = ("topleft", "top")
-_BOTTOM = ("bottomleft", "bottom")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -216,18 +204,11 @@ def _joined(b: _Builder, name: str, planes: Sequence[str], axis: str) -> str:
 
 def _yuv(b: _Builder, spec: GraphSpec, axis: str) -> str:
     """Give the three code values of each pixel, [3, H, W]: chroma brought to the luma samples."""
-    across, down = _offsets(spec.source)
+    across, down = spec.source.chroma_at
     rows = resample.chroma_up(spec.height, factor=spec.source.down, offset=down)
     columns = resample.chroma_up(spec.width, factor=spec.source.across, offset=across)
     chroma = _resample(b, "to_rgb/chroma_up", _joined(b, "chroma", ("u", "v"), axis), 2, rows, columns)
     return b.node("Concat", "to_rgb/codes", _joined(b, "luma", ("y",), axis), chroma, axis=0)
-
-
-def _offsets(colour: Colour) -> tuple[float, float]:
-    """Say on which luma column and row the first chroma sample lies (H.273, figure 1)."""
-    half = (colour.down - 1) / 2
-    across = 0.0 if colour.siting in _COSITED_ACROSS else (colour.across - 1) / 2
-    return across, 0.0 if colour.siting in _TOP else 2 * half if colour.siting in _BOTTOM else half
 
 
 def _turned(b: _Builder, rgb: str, turn: Turn) -> str:
@@ -299,7 +280,7 @@ def _project(b: _Builder, prefix: str, rgb: str, scale: int, spec: GraphSpec, *,
     flat_luma, flat_chroma = (b.node("Squeeze", f"{name}_flat", name, "to_rgb/axis") for name in (luma, chroma))
     rows = resample.lanczos(scale * spec.shown_height, spec.out_height)
     columns = resample.lanczos(scale * spec.shown_width, spec.out_width)
-    across, down = _offsets(target)
+    across, down = target.chroma_at
     half_rows = resample.compose(resample.chroma_down(rows.rows, factor=target.down, offset=down), rows)
     half_columns = resample.compose(resample.chroma_down(columns.rows, factor=target.across, offset=across), columns)
     return (
@@ -323,7 +304,7 @@ def _rgb_from_codes(colour: Colour) -> tuple[NDArray[np.float64], NDArray[np.flo
     luma, low, chroma = (top, 0, top) if colour.full_range else (219 * unit, 16 * unit, 224 * unit)
     if colour.family != "yuv":
         return np.eye(3) / luma, np.full(3, low, np.float64)
-    kr, kb = _LUMA_WEIGHTS[colour.matrix]
+    kr, kb = LUMA_WEIGHTS[colour.matrix]
     kg = 1 - kr - kb
     to_yuv = np.array(
         [

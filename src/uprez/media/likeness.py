@@ -1,0 +1,172 @@
+"""Whether a result's frame shows the source's frame. Pure; the constants are measured, see docs/likeness.md.
+
+Both are brought to one small picture, a thumb, in which a model's work is small and another picture is not. A wrong
+picture is told by what it shows instead: with r the result, s the source and v a wrong alternative, the projection
+p = <r-s, v-s> / |v-s|^2 is 0 for the right picture and 1 for the wrong one, whatever noise a model removes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import permutations
+from math import inf, log10
+
+import numpy as np
+from numpy.typing import NDArray
+
+from uprez.job import LUMA_WEIGHTS, UPRIGHT, Colour, Turn, Video
+from uprez.media.frame import Frame
+from uprez.media.reduction import Picture, Size, reduced
+
+Thumb = Picture
+"""A small picture: float32 R'G'B' from 0 to 1, (rows, columns, 3)."""
+
+SIDE = 64
+"""The longer side of a thumb."""
+LEAST_SIDE = 8
+"""Of a very long picture's thumb, where the picture has as many."""
+PROJECTION = 0.75
+"""p above which a result shows the alternative."""
+APART_DB = 36.0
+"""An alternative that is closer to the source than this is not told from it: models change so much themselves."""
+CORRELATION = 0.5
+"""Least correlation of a result with its source, each channel's mean taken off."""
+CONTRAST_DB = 32.0
+"""A source that is closer than this to its own mean colour has too little in it to correlate with."""
+FLOOR_DB = 14.0
+"""The last net: least PSNR."""
+AGREEING_DB = 30.0
+"""Least PSNR between two results of one frame that agree."""
+CLOSER_DB = 6.0
+"""By so much two results that agree are closer to each other than to the source."""
+
+Alternative = tuple[str, Thumb]
+"""A wrong picture, and what a result that is it does, in words."""
+
+_CHANNELS = ("red", "green", "blue")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """Why a result's frame is not taken for the source's."""
+
+    text: str
+    """For people, to follow the frame's name: "shows the frame 1 later"."""
+    soft: bool = False
+    """Only so far from the source that no rule explains it: two attempts that `agree` outweigh it."""
+
+
+def size_of(video: Video) -> Size:
+    """Give the size of a video's thumbs: its shape as shown, and no more samples than it has."""
+    width, height = video.shown_size
+    share = min(1.0, SIDE / max(width, height))
+    columns, rows = (max(min(side, LEAST_SIDE), round(side * share)) for side in (width, height))
+    return columns, rows
+
+
+def thumb(frame: Frame, colour: Colour, size: Size, turn: Turn = UPRIGHT) -> Thumb:
+    """Give the thumb of a frame that is stored as `colour` says and to be shown turned; of a result with no turn."""
+    return reduced(frame, colour, size, turn)
+
+
+def judge(result: Thumb, due: Thumb, others: Sequence[tuple[str, Thumb]] = ()) -> Finding | None:
+    """Say why a result's frame is not the source's frame `due`; None: it is.
+
+    `others` are further frames of the source, each with its name ("the frame 1 later").
+    """
+    wrong = _shown_instead(result, due, others)
+    unlike = _uncorrelated(result, due)
+    if wrong is not None and (unlike is None or _explains(wrong[1], result, due)):
+        return Finding(text=wrong[0])
+    if unlike is not None:
+        return unlike
+    distance = psnr(result, due)
+    return Finding(text=f"differs by {distance:.1f} dB", soft=True) if distance < FLOOR_DB else None
+
+
+def agree(first: Thumb, second: Thumb, due: Thumb) -> bool:
+    """Say whether two results of the frame `due` are so alike that what differs from it is the model's work."""
+    least = max(AGREEING_DB, *(CLOSER_DB + psnr(result, due) for result in (first, second)))
+    return psnr(first, second) >= least
+
+
+def psnr(one: Thumb, other: Thumb) -> float:
+    """Give the PSNR of two thumbs in dB, over all channels; infinite where they are equal."""
+    error = _square(one - other) / one.size
+    return -10 * log10(error) if error else inf
+
+
+def correlation(result: Thumb, due: Thumb) -> float:
+    """Give the correlation of two thumbs, each channel's mean taken off; 0 where either is flat."""
+    one, other = (each - each.mean(axis=(0, 1)) for each in (result, due))
+    spread = (_square(one) * _square(other)) ** 0.5
+    return float(np.vdot(one, other)) / spread if spread else 0.0
+
+
+def projection(result: Thumb, due: Thumb, wrong: Thumb) -> float:
+    """Give p: how far a result went from its source towards an alternative that differs from it."""
+    way = wrong - due
+    return float(np.vdot(result - due, way)) / _square(way)
+
+
+def alternatives(due: Thumb) -> Iterator[Alternative]:
+    """Give the wrong pictures that a frame becomes by faults of programs and drivers."""
+    yield from ((_exchanged(order), due[:, :, order]) for order in permutations(range(3)) if order != (0, 1, 2))
+    luma = due @ _LUMA
+    yield "its two chroma planes are swapped", _swapped(due, luma)
+    yield "has lost its colour", np.repeat(luma[:, :, None], 3, axis=2)
+    yield "is black", np.zeros_like(due)
+    yield "is mirrored left to right", due[:, ::-1]
+    yield "is mirrored top to bottom", due[::-1]
+    yield "is turned upside down", due[::-1, ::-1]
+
+
+def _shown_instead(result: Thumb, due: Thumb, others: Sequence[tuple[str, Thumb]]) -> Alternative | None:
+    """Give the alternative that a result shows, of several the closest."""
+    named = ((f"shows {name}", picture) for name, picture in others)
+    found = [
+        (text, wrong)
+        for text, wrong in (*named, *alternatives(due))
+        if psnr(wrong, due) < APART_DB and projection(result, due, wrong) > PROJECTION
+    ]
+    return min(found, key=lambda each: _square(each[1] - result), default=None)
+
+
+def _explains(wrong: Thumb, result: Thumb, due: Thumb) -> bool:
+    """Say whether an alternative accounts for most of the difference: any dark picture is a little like black."""
+    return _square(result - wrong) < 0.5 * _square(result - due)
+
+
+def _uncorrelated(result: Thumb, due: Thumb) -> Finding | None:
+    flat = np.broadcast_to(due.mean(axis=(0, 1)), due.shape)
+    if psnr(flat, due) >= CONTRAST_DB:
+        return None
+    found = correlation(result, due)
+    if found >= CORRELATION:
+        return None
+    return Finding(text=f"does not look like the source (correlation {found:.2f})")
+
+
+def _square(values: NDArray[np.float32]) -> float:
+    return float(np.vdot(values, values))
+
+
+# --- channels
+
+_LUMA = np.array((LUMA_WEIGHTS["bt709"][0], 1 - sum(LUMA_WEIGHTS["bt709"]), LUMA_WEIGHTS["bt709"][1]), np.float32)
+"""For alternatives; those by another matrix are close enough."""
+
+
+def _exchanged(order: tuple[int, ...]) -> str:
+    moved = [_CHANNELS[place] for place, channel in enumerate(order) if place != channel]
+    return f"{' and '.join(moved)} are swapped" if len(moved) == 2 else f"has {_CHANNELS[order[0]]} for red, and so on"
+
+
+def _swapped(due: Thumb, luma: NDArray[np.float32]) -> Thumb:
+    """Exchange U and V: the differences of blue and of red from luma, each in its own scale."""
+    red_share, _, blue_share = (float(share) for share in _LUMA)
+    u, v = (due[:, :, 2] - luma) / (1 - blue_share), (due[:, :, 0] - luma) / (1 - red_share)
+    red, blue = luma + u * np.float32(1 - red_share), luma + v * np.float32(1 - blue_share)
+    green = (luma - np.float32(red_share) * red - np.float32(blue_share) * blue) / _LUMA[1]
+    return np.stack([red, green, blue], axis=-1)

@@ -1,0 +1,195 @@
+"""Whether a result's frame shows the source's: each rule, on pictures made here."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from plain import COLOUR, VIDEO
+from uprez.job import Turn
+from uprez.media.frame import Frame
+from uprez.media.likeness import (
+    APART_DB,
+    Finding,
+    Thumb,
+    agree,
+    alternatives,
+    correlation,
+    judge,
+    psnr,
+    size_of,
+    thumb,
+)
+
+ROWS, COLUMNS = 36, 64
+
+
+def scene(number: int = 0, *, seed: int = 0) -> Thumb:
+    """Soft blobs of many colours that move two cells to the right a frame."""
+    rng = np.random.default_rng(seed)
+    rows, columns = np.mgrid[0:ROWS, 0:COLUMNS].astype(np.float32)
+    picture = np.full((ROWS, COLUMNS, 3), 0.1, np.float32)
+    for _ in range(12):
+        row, column, size = rng.uniform(0, ROWS), rng.uniform(0, COLUMNS), rng.uniform(3, 8)
+        blob = np.exp(-((rows - row) ** 2 + (columns - column - 2 * number) ** 2) / size**2)
+        picture += blob[:, :, None] * rng.uniform(0, 0.6, 3).astype(np.float32)
+    return picture.clip(0, 1).astype(np.float32)
+
+
+def noise(level: float, seed: int) -> Thumb:
+    """What a model does to a picture, or an encoder."""
+    return np.random.default_rng(seed).normal(0, level, (ROWS, COLUMNS, 3)).astype(np.float32)
+
+
+def neighbours(number: int = 0) -> list[tuple[str, Thumb]]:
+    """The frames around one."""
+    words = {-2: "2 earlier", -1: "1 earlier", 1: "1 later", 2: "2 later"}
+    return [(f"the frame {text}", scene(number + step)) for step, text in words.items()]
+
+
+pictures = st.builds(
+    lambda seed, base, spread: (
+        np.random.default_rng(seed).normal(base, spread, (6, 8, 3)).clip(0, 1).astype(np.float32)
+    ),
+    st.integers(0, 2**32),
+    st.floats(0, 1),
+    st.sampled_from([0, 0.01, 0.1, 1]),
+)
+"""Any picture, flat and black ones too."""
+
+
+@given(pictures, st.lists(pictures, max_size=4))
+def test_a_picture_is_like_itself(picture: Thumb, others: list[Thumb]) -> None:
+    """Whatever it is, and whatever its neighbours are."""
+    assert judge(picture, picture, [("another", other) for other in others]) is None
+
+
+@given(pictures)
+def test_every_alternative_that_differs_is_found(picture: Thumb) -> None:
+    """Channels exchanged in any order, U and V swapped, no colour, black, mirrored: named as what is shown."""
+    for text, wrong in alternatives(picture):
+        if psnr(wrong, picture) < APART_DB:
+            found = judge(wrong, picture)
+            assert found is not None, text
+            assert not found.soft
+            assert any(
+                np.allclose(wrong, same, atol=1e-6) for name, same in alternatives(picture) if name == found.text
+            )
+
+
+@pytest.mark.parametrize("step", [-2, -1, 1, 2])
+def test_a_neighbour_is_named(step: int) -> None:
+    """A result that is a frame too early or too late says so, through noise and softening."""
+    found = judge(scene(step) * 0.97 + noise(0.03, 1), scene(), neighbours())
+    assert found == Finding(text=f"shows the frame {abs(step)} {'later' if step > 0 else 'earlier'}")
+
+
+def test_a_models_work_is_no_fault() -> None:
+    """Noise taken out, contrast raised, a little more light: still the source's frame."""
+    source = scene() + noise(0.05, 2)
+    for result in (scene(), 1.1 * scene(), scene() + 0.04, source + noise(0.02, 3)):
+        assert judge(result.astype(np.float32), source, neighbours()) is None
+
+
+def test_repeated_frames_are_told_from_none() -> None:
+    """A neighbour that shows the same picture is no alternative."""
+    assert judge(scene() + noise(0.02, 4), scene(), [("the frame 1 later", scene())]) is None
+
+
+def test_another_video_does_not_look_like_the_source() -> None:
+    """Of the same brightness, and without a rule for what it is: its correlation says so."""
+    found = judge(scene(seed=9), scene(), neighbours())
+    assert found is not None
+    assert found.text.startswith("does not look like the source (correlation ")
+    assert not found.soft
+
+
+@pytest.mark.parametrize(
+    ("result", "text"),
+    [
+        (np.zeros((ROWS, COLUMNS, 3), np.float32), "is black"),
+        (scene()[:, :, ::-1], "red and blue are swapped"),
+        (scene()[:, :, [1, 0, 2]], "red and green are swapped"),
+        (scene()[:, ::-1], "is mirrored left to right"),
+        (scene()[::-1], "is mirrored top to bottom"),
+        (scene()[::-1, ::-1], "is turned upside down"),
+        (np.full((ROWS, COLUMNS, 3), 0.5, np.float32), "does not look like the source (correlation 0.00)"),
+        (noise(0.3, 5) + 0.5, "does not look like the source (correlation "),
+    ],
+)
+def test_faults_are_said_in_words(result: Thumb, text: str) -> None:
+    """What a result shows instead, for people."""
+    found = judge(result, scene(), neighbours())
+    assert found is not None
+    assert found.text.startswith(text)
+
+
+def test_the_last_net_is_soft() -> None:
+    """A result that correlates and is far off is told by its distance, and only that may be overridden."""
+    source = 0.4 * scene()[:, :, [1, 1, 1]]
+    found = judge(source + 0.55, source)
+    assert found is not None
+    assert found.soft
+    assert found.text == "differs by 5.2 dB"
+
+
+def test_flat_pictures_are_judged_by_distance_alone() -> None:
+    """Where there is nothing to correlate, neither noise nor a shade of light is a fault; another colour is."""
+    gray = np.full((ROWS, COLUMNS, 3), 0.4, np.float32)
+    assert judge(gray + noise(0.01, 6), gray) is None
+    assert judge(gray + 0.05, gray) is None
+    found = judge(gray + 0.4, gray)
+    assert found is not None
+    assert found.soft
+
+
+def test_two_attempts_agree_when_they_are_closer_to_each_other() -> None:
+    """What a model makes of noise twice agrees; two different faults, and two equal frames far apart, do not."""
+    due = noise(0.3, 7) + 0.5
+    model = due * 0.2 + 0.4
+    assert agree(model + noise(0.01, 8), model + noise(0.01, 9), due)
+    assert not agree(due + noise(0.3, 10), due + noise(0.3, 11), due)
+    assert not agree(model, due + noise(0.05, 12), due)
+    assert not agree(due + noise(0.01, 13), due + noise(0.01, 14), due)
+
+
+def test_correlation_has_its_known_values() -> None:
+    """1 with itself in other light, -1 with its negative, 0 with what is flat."""
+    assert correlation(scene() * 0.5 + 0.2, scene()) == pytest.approx(1, abs=1e-5)
+    assert correlation(1 - scene(), scene()) == pytest.approx(-1, abs=1e-5)
+    assert correlation(np.zeros_like(scene()), scene()) == 0
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "quarters", "size"),
+    [
+        (1920, 1080, 0, (64, 36)),
+        (1920, 1080, 1, (36, 64)),
+        (48, 32, 0, (48, 32)),
+        (16, 4000, 0, (8, 64)),
+        (4000, 4, 0, (64, 4)),
+        (1, 1, 0, (1, 1)),
+    ],
+)
+def test_a_thumb_keeps_the_shape_and_invents_no_samples(
+    width: int, height: int, quarters: int, size: tuple[int, int]
+) -> None:
+    """64 on the longer side as shown, never more than the picture has, and at least 8 where it has as many."""
+    video = replace(VIDEO, width=width, height=height, turn=Turn(quarters=quarters))
+    assert size_of(video) == size
+
+
+def test_a_turned_source_has_the_thumb_of_its_upright_result() -> None:
+    """The source's frame is stored turned, the result's is not, and both are judged as they are shown."""
+    gray = replace(COLOUR, family="gray", across=1, down=1)
+    stored = (scene()[:, :, 0] * 200 + 16).astype(np.uint8)
+    turn = Turn(quarters=1)
+    size = size_of(replace(VIDEO, width=COLUMNS, height=ROWS, turn=turn))
+    upright = np.ascontiguousarray(np.rot90(stored, -1)).repeat(2, axis=0).repeat(2, axis=1)
+    due = thumb(Frame(planes=(stored,), pts=0), gray, size, turn)
+    result = thumb(Frame(planes=(upright,), pts=0), gray, size)
+    assert np.allclose(result, due, atol=1e-5)
