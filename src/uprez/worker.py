@@ -31,11 +31,14 @@ from uprez.errors import (
     UprezError,
     VerifyError,
 )
-from uprez.job import Index, Plan, Preflight, Survey, Video
+from uprez.job import Index, Plan, Preflight, Segment, Survey, Video
 from uprez.logbook import Logbook, Progress, Reporter, starts
 from uprez.machine import Machine
 from uprez.media import decode, encode, mux, probe, timeline, verify
+from uprez.media.containers import carried
+from uprez.media.likeness import Finding
 from uprez.media.target import Target, target
+from uprez.media.witness import Witness, findings
 from uprez.models import MODELS
 from uprez.sheet import PUT_BYTES, Ref, Task, Upload
 from uprez.status import Done, Fault
@@ -101,6 +104,7 @@ class _Worker:
         self.failed = 0
         self._stopped = False
         self._damaged = 0
+        self._suspect: tuple[int, ...] = ()
 
     def close(self) -> None:
         """Remove what was written on this machine."""
@@ -121,7 +125,7 @@ class _Worker:
     def do(self, task: Task) -> None:
         """Do one task and report how it ended; only a defect of ours passes through."""
         self.reporter.doing("working", task.id)
-        self._damaged = 0
+        self._damaged, self._suspect = 0, ()
         started = time.monotonic()
         done = Done(task=task.id, key=task.put.key)
         try:
@@ -135,6 +139,7 @@ class _Worker:
                     sha256=urls.digest(part),
                     frames=frames,
                     damaged=self._damaged,
+                    suspect=self._suspect,
                     seconds=time.monotonic() - started,
                 )
             self.log.say(f"Upload complete: {task.put.key}")
@@ -250,7 +255,7 @@ class _Worker:
         upscaler(frame)
         seconds = time.monotonic() - began
         picture = encode.picture(video, options, wanted)
-        choice = encode.choose(wanted.codec, picture, crf=options.crf, threads=task.threads)
+        choice = encode.choose(wanted.codec, picture, crf=options.crf, threads=task.threads, without=task.without)
         session = upscaler.session
         return Preflight(
             family=session.family,
@@ -278,17 +283,25 @@ class _Worker:
         feed = Feed(decode.frames(url, index, first, count, threads=threads, deinterlace=options.deinterlace), first)
         progress = Progress(self.reporter, self.log, segment.count, title, partial(self.watch.check, task))
         picture = encode.picture(index.video, options, wanted)
+        witness = Witness.of(index, segment.count)
         with encode.Encoder(part, ready.encoding, picture) as encoder:
             frames = pipeline.run(
-                feed.shown(times.shown(segment.first, segment.count)),
+                witness.seeing(feed.shown(times.shown(segment.first, segment.count))),
                 upscaler,
                 encoder.write,
                 on_frame=progress.frame,
             )
         self._damaged = feed.damaged
-        verify.segment(part.resolve().as_uri(), plan=plan, segment=segment)
+        made = verify.segment(part.resolve().as_uri(), plan=plan, index=index, segment=segment, at=witness.places)
+        self._suspect = self._unlike(findings(made.thumbs, witness.windows()), segment)
         self.log.say(f"Finished {title}: {frames} frames at {progress.fps(frames):.2f} fps")
         return frames
+
+    def _unlike(self, found: dict[int, Finding], segment: Segment) -> tuple[int, ...]:
+        """Say what does not look like the source: whether it counts all the same is for the controller to say."""
+        for number, finding in sorted(found.items()):
+            self.log.say(f"[WARN] frame {segment.first + number} {finding.text}")
+        return tuple(sorted(found))
 
     def _follow(self, plan: Plan, video: Video, wanted: Target) -> Upscaler:
         """Open what the plan says, and prove before the first frame that this machine's segments join the others."""
@@ -297,7 +310,11 @@ class _Worker:
         if upscaler.session.precision != ready.precision:
             raise PlanError(f"the plan wants {ready.precision}, {upscaler.session.provider} runs differently here")
         if plan not in self._proved:
-            if encode.trial(encoding, encode.picture(video, plan.options, wanted)) != ready.extradata_sha256:
+            try:
+                extradata = encode.trial(encoding, encode.picture(video, plan.options, wanted))
+            except EncodeError as error:  # nothing is wrong with the encoder where the plan was made
+                raise PlanError(f"this machine cannot follow the plan: {error.message}") from error
+            if extradata != ready.extradata_sha256:
                 raise PlanError(f"{encoding.rung} writes other settings here than where the plan was made")
             self._proved.append(plan)
         return upscaler
@@ -306,14 +323,26 @@ class _Worker:
         """Join the segments that count, with the source's sound."""
         plan, survey = self._plan(task)
         self.log.say(f"Assembling {task.name} from {len(task.inputs)} segments")
-        segments = [self._fetched(task, number) for number in range(len(task.inputs))]
-        self.watch.check(task, left_s=None)
         # Sound lies all over the file; without any, its headers are enough.
-        share = Fraction(1 if mux.carried(survey.index.video, plan.container) else 0)
-        mux.assemble(part, plan=plan, index=survey.index, segments=segments, source_url=self._source(task, share))
-        for segment in segments:
-            segment.unlink()
+        share = Fraction(1 if carried(survey.index.video, plan.container) else 0)
+        mux.assemble(
+            part,
+            plan=plan,
+            index=survey.index,
+            segments=self._segments(task),
+            delay=task.delay,
+            source_url=self._source(task, share),
+        )
         return plan.frames
+
+    def _segments(self, task: Task) -> Iterator[Path]:
+        """Fetch the segments that count, one at a time: the disk holds one beside the result."""
+        for number in range(len(task.inputs)):
+            self._keep_on(task)
+            with self._part_of(f"input-{number}.mkv") as path:
+                ref = self.watch.current(task).inputs[number]
+                urls.fetch(ref.url, path, sha256=ref.sha256)
+                yield path
 
     def _plan(self, task: Task) -> tuple[Plan, Survey]:
         task = self.watch.current(task)
@@ -324,12 +353,6 @@ class _Worker:
         with self._part_of(f"{ref.sha256}.json") as path:
             urls.fetch(ref.url, path, sha256=ref.sha256)
             return wire.load(kind, path.read_bytes(), where=f"the {kind.__name__.lower()} of this task")
-
-    def _fetched(self, task: Task, number: int) -> Path:
-        path = self._scratch / f"input-{number}.mkv"
-        ref = self.watch.current(task).inputs[number]
-        urls.fetch(ref.url, path, sha256=ref.sha256)
-        return path
 
     def _open(self, model_name: str, video: Video, wanted: Target, families: tuple[str, ...], threads: int) -> Upscaler:
         """Open the model for this picture, or take the session that is open already: compiling costs seconds."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -81,7 +82,7 @@ ENHANCE = Piece("enhance", 0)
         (ENHANCE, "input", ["failed"]),
         (ASSEMBLE, "input", ["failed"]),
         (ENHANCE, "plan", ["new plan"]),
-        (ENHANCE, "encode", ["again", "new plan"]),
+        (ENHANCE, "encode", ["again", "again", "failed"]),
         (ENHANCE, "model", ["again", "new plan"]),
         (ENHANCE, "verify", ["again", "again", "failed"]),
         (ENHANCE, "store", ["again", "again", "failed"]),
@@ -116,8 +117,10 @@ def test_new_plan_begins_with_a_new_index(work_of: MakeWork) -> None:
 def test_new_plans_do_not_go_on_for_ever(work_of: MakeWork) -> None:
     """Tries are counted across plans: a segment whose every plan fails ends its job at the third."""
     work = work_of("job", 2)
+    plan = work.plan
     found: list[str | None] = []
     while work.state == "open" and len(found) < 10:
+        work.plan = plan
         found.append(dispatch.after_fault(work, ENHANCE, "plan", "other extradata", None))
     assert found == ["new plan", "new plan", "failed"]
 
@@ -129,3 +132,54 @@ def test_tries_of_one_segment_are_its_own(work_of: MakeWork) -> None:
         for _ in range(2):
             assert dispatch.after_fault(work, Piece("enhance", number), "lost", "gone", None) == "again"
     assert work.state == "open"
+
+
+def _on_nvenc(work: Work) -> Work:
+    """The same job, its plan made where NVENC worked."""
+    assert work.plan is not None
+    ready = work.plan.preflight
+    encoding = replace(ready.encoding, rung="h264_nvenc")
+    work.plan = replace(work.plan, preflight=replace(ready, encoding=encoding))
+    return work
+
+
+@pytest.mark.parametrize(("alone", "first"), [(True, "again"), (False, "elsewhere")])
+def test_an_encoder_that_fails_twice_is_given_up(work_of: MakeWork, alone: bool, first: str) -> None:
+    """The first failure leads to another machine, or another try; the second to a plan without the encoder."""
+    work = dress(_on_nvenc(work_of("job", 3)), 0, {1}, assembled=False)
+    assert dispatch.after_fault(work, ENHANCE, "encode", "no device", None, alone=alone) == first
+    assert dispatch.after_fault(work, Piece("enhance", 2), "encode", "no device", None, alone=alone) == "new plan"
+    assert [(each.plan, each.rung, each.reason, each.frames) for each in work.given_up] == [
+        (1, "h264_nvenc", "no device", 10)
+    ]
+    assert list(dispatch.wanted(work)) == [INDEX]
+    assert work.state == "open"
+
+
+def test_failures_far_apart_do_not_add_up(work_of: MakeWork) -> None:
+    """An encoder that made segments in between keeps its place, unless it fails at the same segment again."""
+    work = _on_nvenc(work_of("job", 3))
+    assert dispatch.after_fault(work, ENHANCE, "encode", "hiccup", None) == "again"
+    work.failures = 0  # as after a segment that counts
+    assert dispatch.after_fault(work, Piece("enhance", 2), "encode", "hiccup", None) == "again"
+    work.failures = 0
+    assert dispatch.after_fault(work, ENHANCE, "encode", "hiccup", None) == "new plan"
+
+
+def test_a_machine_lost_twice_at_the_first_segment_blames_the_encoder(work_of: MakeWork) -> None:
+    """A driver that brings the machine down is not tried a third time; where segments counted, others are to blame."""
+    work = _on_nvenc(work_of("job", 3))
+    found = [dispatch.after_fault(work, ENHANCE, "lost", "gone", None) for _ in range(2)]
+    assert found == ["again", "new plan"]
+    counted = dress(_on_nvenc(work_of("job", 3)), 0, {1}, assembled=False)
+    found = [dispatch.after_fault(counted, ENHANCE, "lost", "gone", None) for _ in range(3)]
+    assert found == ["again", "again", "failed"]
+
+
+def test_a_machine_that_cannot_follow_keeps_the_plan_of_the_others(work_of: MakeWork) -> None:
+    """One rented machine without the plan's encoder is passed over; the second in a row leads to a new plan."""
+    work = dress(work_of("job", 3), 0, {1}, assembled=False)
+    assert dispatch.after_fault(work, ENHANCE, "plan", "no NVENC", None, alone=False) == "elsewhere"
+    assert work.counted
+    assert dispatch.after_fault(work, Piece("enhance", 2), "plan", "no NVENC", None, alone=False) == "new plan"
+    assert not work.given_up

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
 from itertools import accumulate
 
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from uprez.errors import InputError
 from uprez.fleet import plan as plans
 from uprez.job import Options, Survey
+from uprez.media import timeline
 
 COUNTS = st.integers(1, 200_000)
 
@@ -34,22 +36,47 @@ def test_segments_cover_every_frame_once(count: int, size: int) -> None:
     count=COUNTS,
     rate=st.none() | st.fractions(min_value=1, max_value=240, max_denominator=1001),
     seconds=st.floats(0, 1000, allow_nan=False),
+    keys=st.lists(st.integers(1, 200_000), unique=True).map(sorted),
 )
-def test_segments_are_short_but_never_tiny(count: int, rate: Fraction | None, seconds: float) -> None:
-    """Segments are as long as each other, at least 12 frames, and no longer than they must be for that."""
-    segments = plans.cut_evenly(count, plans.pieces(count, rate, seconds))
+def test_segments_are_short_but_never_tiny(count: int, rate: Fraction | None, seconds: float, keys: list[int]) -> None:
+    """Whatever keyframes a source has, segments have at least 12 frames and stay within their bounds."""
+    most = plans.frames_at_most(rate, seconds)
+    segments = plans.cut_at(plans.borders(count, most, keys))
     lengths = [segment.count for segment in segments]
     assert sum(lengths) == count
     assert [segment.first for segment in segments] == list(accumulate(lengths, initial=0))[:-1]
-    assert max(lengths) - min(lengths) <= 1
     assert min(lengths) >= min(12, count)
     assert max(lengths) < 24 or (max(lengths) <= 60 * (rate or 25) and max(lengths) * seconds <= 300 * (1 + 1e-9))
+
+
+@settings(deadline=None)
+@given(count=st.integers(200, 5000), most=st.integers(23, 400))
+def test_segments_are_as_long_as_each_other_without_keyframes(count: int, most: int) -> None:
+    """Where nothing draws a border, lengths differ by a frame."""
+    lengths = [segment.count for segment in plans.cut_at(plans.borders(count, most, []))]
+    assert max(lengths) - min(lengths) <= 1
+
+
+def test_borders_move_to_keyframes() -> None:
+    """The nearest keyframe within a quarter of a piece draws a border; one further away does not."""
+    assert plans.borders(1000, 625, []) == [0, 500, 1000]
+    assert plans.borders(1000, 625, [90, 440, 530, 800]) == [0, 530, 1000]
+    assert plans.borders(1000, 625, [374, 630]) == [0, 500, 1000]
+    assert plans.borders(1000, 520, [440]) == [0, 333, 666, 1000]
+
+
+def test_keyframes_are_those_of_the_output(survey: Survey) -> None:
+    """A keyframe is found by the first output frame that shows it, at another rate and in a part too."""
+    index = replace(survey.index, keyframes=tuple(survey.index.pts[at] for at in (0, 30, 50)))
+    assert plans.keyframes(index, timeline.asked(index, 0, 100, Options())) == [30, 50]
+    assert plans.keyframes(index, timeline.asked(index, 0, 100, Options(cfr=Fraction(50)))) == [60, 100]
+    assert plans.keyframes(index, timeline.asked(index, 20, 20, Options())) == [10]
 
 
 def test_plan_fixes_part_size_and_cuts(survey: Survey) -> None:
     """A plan holds the frames between start and duration, counted in the index, the output's size and the cuts."""
     options = Options(scale=Fraction(3, 2), start=Fraction(1), duration=Fraction(2))
-    made = plans.make("job", 4, options, survey, segment_frames=12)
+    made = plans.make("job", 4, options, survey, container="mkv", segment_frames=12)
     assert (made.number, made.first, made.count) == (4, 25, 50)
     assert (made.width, made.height) == (480, 270)
     assert [segment.count for segment in made.segments] == [12, 12, 12, 12, 2]
@@ -59,4 +86,4 @@ def test_plan_fixes_part_size_and_cuts(survey: Survey) -> None:
 def test_plan_of_nothing_is_refused(survey: Survey) -> None:
     """A start behind the end is the input's fault, said as such."""
     with pytest.raises(InputError):
-        plans.make("job", 1, Options(start=Fraction(100)), survey)
+        plans.make("job", 1, Options(start=Fraction(100)), survey, container="mkv")

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from uprez.job import Index, Options, Plan, Preflight, Segment
-from uprez.media import decode, encode, mux, probe, timeline
+from uprez.media import containers, decode, encode, probe, timeline
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,12 +154,12 @@ def _plan(index: Index, choice: encode.Choice, *, first: int, count: int, length
     return Plan(
         number=1,
         job="0" * 16,
-        options=Options(),
+        options=Options(scale=Fraction(1), codec=choice.encoding.codec),
         first=first,
         count=count,
         width=index.video.width,
         height=index.video.height,
-        container=container or mux.container_for(index.video, choice.encoding.codec),
+        container=container or containers.container_for(index.video, choice.encoding.codec),
         preflight=Preflight(
             family="cpu",
             provider="CPUExecutionProvider",

@@ -11,9 +11,10 @@ from pathlib import Path
 import av
 import pytest
 
+from joined import assemble, check
 from uprez.errors import VerifyError
-from uprez.job import Index, Plan, Stream, StreamKind, Video
-from uprez.media import mux, probe, verify
+from uprez.job import Index, Plan
+from uprez.media import containers, mux, probe
 from uprez.media.timeline import timeline
 
 MakeClip = Callable[..., Path]
@@ -37,13 +38,6 @@ def _shown(path: Path) -> list[Fraction]:
         return [frame.pts * frame.time_base for frame in container.decode(video=0)]
 
 
-def _assemble(tmp_path: Path, source: Path, made: Made) -> Path:
-    index, plan, segments = made
-    target = tmp_path / f"result.{plan.container}"
-    mux.assemble(target, plan=plan, index=index, segments=segments, source_url=source.as_uri())
-    return target
-
-
 @pytest.mark.parametrize(
     "fields",
     [
@@ -60,7 +54,7 @@ def test_a_whole_video_reads_back_like_its_source(
 ) -> None:
     """Frame times, sound packets and their offsets, in MP4 and Matroska, are the source's own."""
     source = make_clip(**fields)
-    result = _assemble(tmp_path, source, make_segments(source))
+    result = assemble(tmp_path, source, make_segments(source))
     assert result.suffix == source.suffix
     assert _shown(result) == _shown(source)
     assert _sound(result) == _sound(source)
@@ -72,7 +66,7 @@ def test_times_before_zero_move_a_matroska_file_as_a_whole(
 ) -> None:
     """AAC that begins before 0 in MP4 keeps its distance to the picture in Matroska, which has no such times."""
     source = make_clip(audio=("aac",))
-    result = _assemble(tmp_path, source, make_segments(source, codec="ffv1"))
+    result = assemble(tmp_path, source, make_segments(source, codec="ffv1"))
     got, due = _sound(result)[0], _sound(source)[0]
     shift = _shown(result)[0] - _shown(source)[0]
     assert [hashed for _, hashed in got] == [hashed for _, hashed in due]
@@ -86,7 +80,7 @@ def test_a_cut_begins_at_zero_with_the_sound_that_begins_in_it(
     """Of a cut's sound exactly the packets that begin in it are there, as far from the picture as they were."""
     source = make_clip(audio=("aac",), frames=50)
     made = make_segments(source, start=Fraction(1, 2), duration=Fraction(1))
-    result = _assemble(tmp_path, source, made)
+    result = assemble(tmp_path, source, made)
     start = _shown(source)[13]  # 0.5 s falls between frames 12 (0.48 s) and 13 (0.52 s)
     due = [(at - start, hashed) for at, hashed in _sound(source)[0] if start <= at < start + Fraction(25, 25)]
     assert _shown(result) == [Fraction(number, 25) for number in range(25)]
@@ -97,7 +91,7 @@ def test_uneven_times_survive(tmp_path: Path, make_clip: MakeClip, make_segments
     """A variable frame rate is kept to the tick, through B-frames and joints."""
     times = [0, 400, 1000, 1500, 4000, 4001, 9000, 9100, 9200, 12000, 12001, 15000, 15001, 15002, 20000, 26000]
     source = make_clip(frames=16, times=times)
-    result = _assemble(tmp_path, source, make_segments(source, length=5))
+    result = assemble(tmp_path, source, make_segments(source, length=5))
     assert _shown(result) == [Fraction(at, 25000) for at in times]
 
 
@@ -107,7 +101,7 @@ def test_decoding_times_rise_and_never_pass_showing_times(
 ) -> None:
     """Across joints dts rises strictly and stays at or below pts, with one delay."""
     source = make_clip(frames=40, times=[number * 1000 + number * number for number in range(40)])
-    result = _assemble(tmp_path, source, make_segments(source, codec=codec, length=7))
+    result = assemble(tmp_path, source, make_segments(source, codec=codec, length=7))
     with av.open(str(result)) as container:
         stream = container.streams.video[0]
         pairs = [(packet.dts, packet.pts) for packet in container.demux(stream) if packet.size]
@@ -121,7 +115,7 @@ def test_decoding_times_rise_and_never_pass_showing_times(
 def test_one_frame_is_a_video(tmp_path: Path, make_clip: MakeClip, make_segments: Callable[..., Made]) -> None:
     """The shortest result has one frame of the right length."""
     source = make_clip(frames=1)
-    result = _assemble(tmp_path, source, make_segments(source))
+    result = assemble(tmp_path, source, make_segments(source))
     assert _shown(result) == [0]
     assert probe.index(result.as_uri()).last_duration == 1000
 
@@ -149,7 +143,7 @@ def test_languages_titles_dispositions_and_chapters_are_copied(
             if packet.size:
                 packet.stream = streams[packet.stream_index]
                 new.mux(packet)
-    result = _assemble(tmp_path, source, make_segments(source, start=Fraction(1), duration=Fraction(1, 2)))
+    result = assemble(tmp_path, source, make_segments(source, start=Fraction(1), duration=Fraction(1, 2)))
     with av.open(str(result)) as container:
         tracks = container.streams.audio
         assert [track.language for track in tracks] == ["eng", "deu"]
@@ -185,8 +179,8 @@ def test_subtitles_are_copied_where_they_fit(
                 new.mux(packet)
         new.mux(line)
     made = make_segments(source)
-    assert mux.left_behind(made[0].video, made[1].container) == ()
-    result = _assemble(tmp_path, source, made)
+    assert containers.left_behind(made[0].video, made[1].container) == ()
+    result = assemble(tmp_path, source, made)
     with av.open(str(result)) as container:
         packets = [packet for packet in container.demux(container.streams.subtitles[0]) if packet.size]
         assert [(bytes(packet), packet.pts, packet.duration) for packet in packets] == [(b"Hello there", 200, 700)]
@@ -200,7 +194,7 @@ def test_segments_of_other_settings_are_refused(
     index, plan, segments = make_segments(source)
     other = replace(plan, preflight=replace(plan.preflight, extradata_sha256="0" * 64))
     with pytest.raises(VerifyError, match=r"extradata [0-9a-f]{12}, the plan has 000000000000"):
-        _assemble(tmp_path, source, (index, other, segments))
+        assemble(tmp_path, source, (index, other, segments))
     assert not (tmp_path / "result.mp4").exists()
 
 
@@ -218,7 +212,7 @@ def test_a_failure_while_writing_leaves_no_file(
     made = make_segments(source)
     monkeypatch.setattr(mux, "_write", begin_and_fail)
     with pytest.raises(VerifyError, match="enough"):
-        _assemble(tmp_path, source, made)
+        assemble(tmp_path, source, made)
     assert not (tmp_path / "result.mp4").exists()
 
 
@@ -228,29 +222,12 @@ def test_missing_and_swapped_segments_are_refused(
     """A segment too few, or one of another length, is an error."""
     source = make_clip()
     index, plan, segments = make_segments(source)
+    target, url = tmp_path / "result.mp4", source.as_uri()
     with pytest.raises(VerifyError, match="2 segments are there, the plan has 3"):
-        _assemble(tmp_path, source, (index, plan, segments[:2]))
-    with pytest.raises(VerifyError, match="6 frames, the plan says 12"):
-        _assemble(tmp_path, source, (index, plan, [segments[2], segments[1], segments[0]]))
-
-
-def _video(container: str, *others: tuple[StreamKind, str], base: Video) -> Video:
-    streams = tuple(Stream(index=number, kind=kind, codec=codec) for number, (kind, codec) in enumerate(others, 1))
-    return replace(base, container=container, others=streams)
-
-
-def test_mp4_is_chosen_only_when_everything_fits(make_clip: MakeClip) -> None:
-    """MP4 stays MP4 unless a track, or the picture's codec, needs Matroska; what fits nowhere is named."""
-    base = probe.quick(make_clip().as_uri())
-    mp4, mkv = "mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm"
-    assert mux.container_for(_video(mp4, ("audio", "aac"), ("subtitle", "mov_text"), base=base), "h264") == "mp4"
-    assert mux.container_for(_video(mp4, ("audio", "aac"), ("data", "bin_data"), base=base), "hevc") == "mp4"
-    assert mux.container_for(_video(mp4, ("audio", "pcm_s16le"), base=base), "h264") == "mkv"
-    assert mux.container_for(_video(mp4, base=base), "ffv1") == "mkv"
-    assert mux.container_for(_video(mkv, ("audio", "aac"), base=base), "h264") == "mkv"
-    video = _video(mp4, ("audio", "pcm_s16le"), ("subtitle", "mov_text"), ("video", "cover art"), base=base)
-    assert mux.left_behind(video, "mkv") == ("stream 2 (subtitle, mov_text)", "stream 3 (video, cover art)")
-    assert [stream.codec for stream in mux.carried(video, "mkv")] == ["pcm_s16le"]
+        mux.assemble(target, plan=plan, index=index, segments=segments[:2], delay=3, source_url=url)
+    with pytest.raises(VerifyError, match=r"segment-2\.mkv: 6 frames, the plan says 12"):
+        mux.assemble(target, plan=plan, index=index, segments=segments[::-1], delay=3, source_url=url)
+    assert not target.exists()
 
 
 def test_the_index_stands_before_the_pictures(
@@ -258,7 +235,7 @@ def test_the_index_stands_before_the_pictures(
 ) -> None:
     """An MP4 result can be played while it is fetched: moov comes before mdat."""
     source = make_clip()
-    data = _assemble(tmp_path, source, make_segments(source)).read_bytes()
+    data = assemble(tmp_path, source, make_segments(source)).read_bytes()
     assert 0 < data.index(b"moov") < data.index(b"mdat")
 
 
@@ -269,7 +246,7 @@ def test_the_timeline_agrees_with_the_file(
     source = make_clip(rate=Fraction(24000, 1001))
     index, plan, _ = made = make_segments(source)
     times = timeline(index, plan.first, plan.count)
-    assert probe.index(_assemble(tmp_path, source, made).as_uri()).pts == times.pts
+    assert probe.index(assemble(tmp_path, source, made).as_uri()).pts == times.pts
 
 
 def test_part_from_the_beginning_keeps_the_priming(
@@ -278,8 +255,7 @@ def test_part_from_the_beginning_keeps_the_priming(
     """A cut that begins at 0 keeps the packet before 0 by which an AAC decoder gets going, as the whole file does."""
     clip = make_clip(audio=("aac",))
     index, plan, paths = make_segments(clip, duration=Fraction(1, 2))
-    target = tmp_path / "part.mp4"
-    mux.assemble(target, plan=plan, index=index, segments=paths, source_url=clip.as_uri())
+    target = assemble(tmp_path, clip, (index, plan, paths))
     first = [next(p for p in av.open(str(path)).demux(audio=0) if p.size) for path in (clip, target)]
     assert first[0].pts < 0
     assert bytes(first[0]) == bytes(first[1])
@@ -300,9 +276,8 @@ def test_sound_that_an_edit_list_hides_stays_hidden(
                 packet.stream = streams[packet.stream.index]
                 container.mux(packet)
     index, plan, segments = make_segments(path, container="mkv")
-    target = tmp_path / "result.mkv"
-    mux.assemble(target, plan=plan, index=index, segments=segments, source_url=path.as_uri())
-    verify.result(target.as_uri(), plan=plan, index=index, source_url=path.as_uri())
+    target = assemble(tmp_path, path, (index, plan, segments))
+    check(target, path, (index, plan, segments))
     with av.open(str(target)) as container:
         first = {each.type: each.start_time * each.time_base for each in container.streams}
     assert first["video"] - first["audio"] < Fraction(1, 20)
@@ -328,8 +303,7 @@ def test_subtitles_that_begin_together_do_so_in_the_result(
             line.duration = 100
             container.mux_one(line)
     index, plan, segments = make_segments(path, container="mkv")
-    target = tmp_path / "result.mkv"
-    mux.assemble(target, plan=plan, index=index, segments=segments, source_url=path.as_uri())
+    target = assemble(tmp_path, path, (index, plan, segments))
     with av.open(str(target)) as container:
         times = [packet.pts for packet in container.demux(container.streams.subtitles[0]) if packet.size]
     assert times == [200] * 5

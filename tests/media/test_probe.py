@@ -189,7 +189,7 @@ def test_cover_art_is_not_the_picture(tmp_path: Path, make_clip: MakeClip) -> No
                 container.mux(packet)
     index = probe.index(path.as_uri())
     assert (index.video.width, len(index.pts)) == (64, 12)
-    assert [stream.codec for stream in index.video.others] == ["cover art"]
+    assert [(stream.codec, stream.cover) for stream in index.video.others] == [("mjpeg", True)]
 
 
 def test_index_lists_every_frame_in_the_order_of_showing(make_clip: MakeClip) -> None:

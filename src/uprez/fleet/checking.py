@@ -14,18 +14,18 @@ from functools import partial
 from typing import TypeAlias
 
 from uprez import background
-from uprez.errors import BusyError, InputError, StoreError, UprezError
+from uprez.errors import BusyError, InputError, StoreError, UprezError, VerifyError
 from uprez.fleet import checks, dispatch
-from uprez.fleet.checks import Published, Surveyed
+from uprez.fleet.checks import Published, Spoilt, Surveyed, UnlikeError
 from uprez.fleet.work import ASSEMBLE, Piece, Work
 from uprez.job import Pin, Plan
 from uprez.media import notes
 from uprez.report.console import Console
-from uprez.status import Done
+from uprez.status import Done, Fault
 from uprez.store.open import Home
 
-Counted: TypeAlias = Pin | Surveyed | Published
-"""What may count: a segment, a job's survey with its plan, a result."""
+Counted: TypeAlias = Pin | Surveyed | Published | Spoilt
+"""What may count: a segment, a job's survey with its plan, a result; or that what counted no longer does."""
 
 CHECK_PAUSES_S = (5.0, 30.0)
 """Between the tries of a check that a store error ended; each request has its own retries before."""
@@ -53,20 +53,25 @@ def patiently(home: Home, work: Work, check: Callable[[], Counted]) -> Counted:
 
 
 def elsewhere(home: Home, work: Work, done: Done) -> Counted:
-    """Give what another run made of the job; raises FaultError when none did."""
+    """Say why something could not be read: another run finished the job and cleared up, or somebody changed segments.
+
+    Raises FaultError when neither is so.
+    """
     try:
-        published = checks.finished(home, work)
+        published = checks.finished(home, work) if home.remote else None
+        spoilt = checks.spoilt(home, work) if published is None else Spoilt(pins={})
     except StoreError as error:
         raise FaultError(error.message) from error
-    if published is None:
+    if published is None and not spoilt.pins:
         raise FaultError(done.error or "")
-    return published
+    return published or spoilt
 
 
 @dataclass(frozen=True, kw_only=True)
 class Check:
     """One attempt that is looked at."""
 
+    machine: str
     work: Work
     piece: Piece
     done: Done
@@ -84,6 +89,12 @@ class Checks:
     """Called when a job has got its plan."""
     looked: Callable[[Work], None]
     """Called after each, when its job may have ended."""
+    distrusted: Callable[[str, str], None]
+    """Called with an attempt's name, or a machine, and why it gets no more work."""
+    affords: Callable[[Work], str | None]
+    """Says why a job cannot be made anew, None when it can."""
+    alone: bool
+    """There is one machine, whatever happens."""
     _running: dict[str, Check] = field(default_factory=dict)
 
     def __bool__(self) -> bool:
@@ -104,9 +115,8 @@ class Checks:
         """Begin to look at what a worker published, or take note of its failure at once."""
         if work.state != "open":
             return
-        if done.fault == "store" and self.home.remote:
-            # Another machine's run may have finished the same job meanwhile, and cleared up what this one reads.
-            self._start(work, piece, done, partial(elsewhere, self.home, work, done))
+        if done.fault == "store" and (self.home.remote or piece == ASSEMBLE):
+            self._start(machine, work, piece, done, partial(elsewhere, self.home, copy(work), done))
             return
         if done.fault:
             self._take_fault(machine, work, piece, done)
@@ -115,10 +125,10 @@ class Checks:
         seen = copy(work)  # the thread's own: this one may lose its plan meanwhile
         checked: dict[str, Callable[[], Counted]] = {
             "index": partial(checks.survey, self.home, seen, done.key, self.segment_frames),
-            "enhance": partial(checks.segment, self.home, seen, piece.segment, done.key),
+            "enhance": partial(checks.segment, self.home, seen, piece.segment, done.key, done.suspect),
             "assemble": partial(checks.result, self.home, seen, done.key),
         }
-        self._start(work, piece, done, partial(patiently, self.home, seen, checked[piece.kind]))
+        self._start(machine, work, piece, done, partial(patiently, self.home, seen, checked[piece.kind]))
 
     def gather(self) -> None:
         """Take note of those that ended."""
@@ -137,28 +147,51 @@ class Checks:
         await self.wait()
         self.gather()
 
-    def _start(self, work: Work, piece: Piece, done: Done, check: Callable[[], Counted]) -> None:
-        self._running[done.task] = Check(work=work, piece=piece, done=done, found=background.start(check))
+    def _start(self, machine: str, work: Work, piece: Piece, done: Done, check: Callable[[], Counted]) -> None:
+        found = background.start(check)
+        self._running[done.task] = Check(machine=machine, work=work, piece=piece, done=done, found=found)
 
     def _take_fault(self, machine: str, work: Work, piece: Piece, done: Done) -> None:
         """Take note of a try that failed on a worker."""
-        follows = dispatch.after_fault(work, piece, done.fault or "defect", done.error or "no reason given", done.hint)
+        fault, error = done.fault or "defect", done.error or "no reason given"
+        follows = self.after_fault(work, piece, fault, error, done.hint)
         if follows and follows != "failed":
             self.console.warn(f"{title(work, piece)} failed on {machine}: {done.error} ({follows})")
+        if follows == "elsewhere":
+            self.distrusted(machine, error)
         self.looked(work)
+
+    def after_fault(self, work: Work, piece: Piece, fault: Fault, error: str, hint: str | None) -> str | None:
+        """Take note of a failed try; says what follows, and what it costs where an encoder is given up."""
+        unaffordable = self.affords(work)
+        plan, count = work.plan, work.frames_counted
+        follows = dispatch.after_fault(work, piece, fault, error, hint, alone=self.alone)
+        if follows != "new plan" or plan is None or len(work.given_up) == len(plan.given_up):
+            return follows
+        rung, name = plan.preflight.encoding.rung, work.job.source.name
+        if unaffordable:
+            work.fail(f"{rung} failed ({error}), and {unaffordable}", hint="raise --budget; the same command goes on")
+            return "failed"
+        self._warn(work, f"{rung} failed ({error}): all is made anew by the next encoder, {count} finished frames too")
+        self.console.debug(f"{name}: without {', '.join(each.rung for each in work.given_up)} from now on")
+        return follows
 
     def _end(self, check: Check) -> None:
         work, piece = check.work, check.piece
         try:
             found = check.found.result()
         except FaultError:
-            self._take_fault("its machine", work, piece, check.done)
+            self._take_fault(check.machine, work, piece, check.done)
             return
         except UprezError as error:
             # A store that refuses would refuse again after the same work was paid for once more.
             final = isinstance(error, InputError | StoreError)
             follows = dispatch.after_fault(work, piece, "input" if final else "verify", error.message, error.hint)
             self.console.warn(f"{title(work, piece)} does not count: {error.message} ({follows})")
+            if isinstance(error, UnlikeError):
+                work.unlike[piece.segment] = error.looks
+            if isinstance(error, VerifyError):
+                self.distrusted(check.machine, error.message)
         else:
             if piece in dispatch.wanted(work):
                 self._count(work, piece, found, check.done.damaged)
@@ -169,23 +202,33 @@ class Checks:
         name = work.job.source.name
         if isinstance(found, Pin):
             work.counted[piece.segment] = found
+            work.unlike.pop(piece.segment, None)
+            work.failures = 0
             work.computed += 1
             work.damaged += damaged
             total = len(work.plan.segments) if work.plan else 0
             self.console.ok(f"Segment {piece.segment + 1} of {total} of {name} counts ({len(work.counted)} done)")
         elif isinstance(found, Surveyed):
-            work.survey, work.survey_pin = found.survey, found.survey_pin
-            work.plan, work.plan_pin = found.plan, found.plan_pin
+            work.follow(found.survey, found.survey_pin, found.plan, found.plan_pin)
             self._say_plan(name, found.plan)
             for note in notes.of_index(found.survey.index, work.job.options, found.plan.preflight.encoding.codec):
                 self._warn(work, note)
             self.planned()
+        elif isinstance(found, Spoilt):
+            self._forget(work, found)
         else:
             if piece != ASSEMBLE:
                 self.console.info(f"{name} was finished by another run")
             if work.damaged:
                 self._warn(work, f"frames damaged: at least {work.damaged}; the nearest whole picture stands in")
             work.finish(found.output, found.made)
+
+    def _forget(self, work: Work, spoilt: Spoilt) -> None:
+        """Let segments that changed after they counted be made again; whoever could write them gets no more work."""
+        for number, pin in spoilt.pins.items():
+            work.counted.pop(number, None)
+            self._warn(work, f"segment {number + 1} has changed since it counted: it is made again")
+            self.distrusted(pin.key.rsplit("/", 1)[-1], f"what it published of {work.job.source.name} changed")
 
     def _warn(self, work: Work, text: str) -> None:
         """Say something of a job now, and in its results."""

@@ -7,24 +7,31 @@ count. They run in threads: reading video takes a while, and a lease must be ren
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from pathlib import PurePosixPath
+from fractions import Fraction
+from pathlib import Path, PurePosixPath
 
 from uprez import wire
-from uprez.errors import InputError, StoreError, VerifyError
+from uprez.errors import BusyError, DeniedError, InputError, StoreError, VerifyError
 from uprez.fleet import plan as plans
 from uprez.fleet import records
+from uprez.fleet.lookout import Lookout
 from uprez.fleet.work import Work
 from uprez.job import Pin, Plan, Survey, Video
-from uprez.media import verify
+from uprez.media import stills, timeline, verify, witness
 from uprez.media.packets import JUMPING
+from uprez.media.witness import Looks
 from uprez.report.results import Made, Manifest, Output, Pending
 from uprez.store import find, keys, objects, urls
 from uprez.store.base import Store
 from uprez.store.open import Home
 
+LISTENED_AT = 7
+"""Places at which the sound of a large source far away is compared."""
 TOLERANCE = 0.02
 """By which share an index may have more frames than the header says."""
 
@@ -47,6 +54,21 @@ class Published:
     made: Made
 
 
+@dataclass(frozen=True, kw_only=True)
+class Spoilt:
+    """Segments that counted, and whose objects are others now."""
+
+    pins: dict[int, Pin]
+
+
+class UnlikeError(VerifyError):
+    """A segment is whole, and does not show what the source does."""
+
+    def __init__(self, message: str, looks: Looks) -> None:
+        super().__init__(message)
+        self.looks = looks
+
+
 def survey(home: Home, work: Work, key: str, segment_frames: int | None) -> Surveyed:
     """Check a worker's survey against the quick probe, pin it, and make the job's plan from it."""
     with objects.checked(home, key) as (pin, url):
@@ -54,47 +76,176 @@ def survey(home: Home, work: Work, key: str, segment_frames: int | None) -> Surv
     if fetched is None:
         raise StoreError(f"{key} is gone")
     found = wire.load(Survey, fetched.data, where=key)
-    _plausible(found, work.video)
+    _plausible(found, work)
     home.state.write(keys.index_pin(work.job.id), wire.dump(pin))
     number = 1 + max(map(_number, plan_ids(home, work)), default=0)
-    made = plans.make(work.job.id, number, work.job.options, found, segment_frames=segment_frames)
+    made = plans.make(
+        work.job.id,
+        number,
+        work.job.options,
+        found,
+        container=work.container,
+        given_up=work.given_up,
+        segment_frames=segment_frames,
+    )
     data = wire.dump(made)
     plan_key = keys.plan(work.job.id, keys.plan_id(number, hashlib.sha256(data).hexdigest()))
     home.state.write(plan_key, data)
     return Surveyed(survey=found, survey_pin=pin, plan=made, plan_pin=objects.pin(home, plan_key))
 
 
-def segment(home: Home, work: Work, number: int, key: str) -> Pin:
-    """Check one segment in full and pin it: from here on it counts."""
-    plan = _plan(work)
+def segment(home: Home, work: Work, number: int, key: str, suspect: Collection[int] = ()) -> Pin:
+    """Check one segment in full and pin it: from here on it counts.
+
+    It is decoded whole, and frames that its worker cannot foresee are compared with the source; `suspect` are some
+    that the worker itself wondered at, counted from the segment's first. One that fails is removed, and what was seen
+    of it is kept as evidence. Raises UnlikeError for pictures that are not the source's.
+    """
+    plan, index, lookout = _plan(work), _survey(work).index, _lookout(work)
+    part, earlier = plan.segments[number], work.unlike.get(number)
     _check_source(work)
-    with objects.checked(home, key) as (pin, url):
-        verify.segment(url, plan=plan, segment=plan.segments[number])
-    home.state.write(keys.segment_pin(work.job.id, work.plan_id, number), wire.dump(pin))
-    return pin
+    asked = lookout.places(part, more=[part.first + frame for frame in suspect])
+    places = sorted(earlier.thumbs) if earlier else asked
+    with _refused(home, work, key), _steady(home, key), objects.checked(home, key) as (pin, url):
+        at = [place - part.first for place in places]
+        made = verify.segment(url, plan=plan, index=index, segment=part, at=at)
+        thumbs = {part.first + frame: thumb for frame, thumb in made.thumbs.items()}
+        looks = witness.looks(thumbs, lookout.windows(places))
+        _judge(home, work, number, key, looks, earlier)
+    counts = replace(pin, packets=made.packets, delay=made.delay)
+    home.state.write(keys.segment_pin(work.job.id, work.plan_id, number), wire.dump(counts))
+    return counts
 
 
 def result(home: Home, work: Work, key: str) -> Published:
     """Check an assembled result, give it its name, record the job as done, and remove what led to it."""
-    plan, index = _plan(work), _survey(work).index
-    source_url = find.readable(work.job.source, work.store, seconds=objects.READ_S)
+    plan, index, lookout = _plan(work), _survey(work).index, _lookout(work)
     _check_source(work)
-    with objects.checked(home, key) as (pin, url):
-        facts = verify.result(url, plan=plan, index=index, source_url=source_url)
-    _check_source(work)
-    output = Output(
-        path=work.output,
-        url=home.url(work.output),
-        size=pin.size,
-        etag="",
-        sha256=pin.sha256,
-        frames=facts.frames,
-        duration_s=round(float(facts.duration), 6),
-        width=plan.width,
-        height=plan.height,
-        audio_tracks=facts.audio,
-    )
-    return publish(home, work, Pending(pin=pin, output=output, made=_made(work, plan)))
+    places, digest, numbers = _places(home, work), hashlib.sha256(), lookout.of_result()
+    with _refused(home, work, key), _steady(home, key):
+        with objects.lent(home, key) as (meta, url):
+            facts = verify.result(
+                url,
+                plan=plan,
+                index=index,
+                source_url=work.source_url(),
+                pins=[work.counted[each.number] for each in plan.segments],
+                digest=digest,
+                at=numbers,
+                places=places,
+            )
+            looks = witness.looks(facts.thumbs, lookout.windows(numbers))
+            _judge(home, work, None, key, looks, None)
+        _check_source(work)
+        pin = objects.pinned(meta, digest.hexdigest())
+        output = Output(
+            path=work.output,
+            url=home.url(work.output),
+            size=pin.size,
+            etag="",
+            sha256=pin.sha256,
+            frames=facts.frames,
+            duration_s=round(float(facts.duration), 6),
+            width=plan.width,
+            height=plan.height,
+            audio_tracks=facts.audio,
+        )
+        return publish(home, work, Pending(pin=pin, output=output, made=_made(work, plan, places)))
+
+
+def _places(home: Home, work: Work) -> list[Fraction] | None:
+    """Say where the sound is compared, in seconds on the source's clock; None: everywhere.
+
+    A source that is far away and large is not read whole only for that. One whose clock jumps is: it cannot be sought.
+    """
+    index = _survey(work).index
+    if work.store is None and work.job.source.url.startswith("file:"):
+        return None
+    if work.job.source.size <= objects.COPY_MOST or index.breaks or index.patched:
+        return None
+    times = timeline.planned(index, _plan(work))
+    length = times.end * times.time_base
+    start = times.origin * times.time_base
+    return [start + length * Fraction(part, LISTENED_AT - 1) * Fraction(99, 100) for part in range(LISTENED_AT)]
+
+
+@contextmanager
+def _steady(home: Home, key: str) -> Iterator[None]:
+    """Tell a store that fails from an object that somebody overwrites while it is looked at: that is a refusal."""
+    before = home.state.head(key)
+    try:
+        yield
+    except (BusyError, DeniedError):
+        raise
+    except StoreError as error:
+        now = home.state.head(key)
+        if before is None or now is None or objects.same(now, before):
+            raise
+        raise VerifyError(f"{home.state_shown(key)} was overwritten while it was checked") from error
+
+
+@contextmanager
+def _refused(home: Home, work: Work, key: str) -> Iterator[None]:
+    """Keep why an attempt is refused, and remove it: no later start is to look at it once more, and luckier."""
+    try:
+        yield
+    except VerifyError as error:
+        _testify(home, work, key, "json", json.dumps({"key": key, "refused": error.message}, indent=2).encode())
+        objects.delete(home, [key])
+        raise
+
+
+def _testify(home: Home, work: Work, key: str, suffix: str, data: bytes) -> str:
+    attempt = key.rsplit("/", 1)[-1]
+    kept = keys.evidence(work.job.id, work.plan_id, attempt, suffix)
+    home.state.write(kept, data)
+    return home.state_shown(kept)
+
+
+def _judge(home: Home, work: Work, number: int | None, key: str, looks: Looks, earlier: Looks | None) -> None:
+    """Decide about pictures that do not look like the source's; raises UnlikeError."""
+    if not looks.findings:
+        return
+    what = "the result" if number is None else f"segment {number + 1}"
+    frame, finding = min(looks.findings.items(), key=lambda pair: pair[1].soft)
+    found = f"{what}: frame {frame} {finding.text}"
+    picture = _testify(home, work, key, "png", _picture(looks, frame))
+    index = _survey(work).index
+    if index.damaged or index.breaks or index.patched or looks.windows[frame].damaged:
+        work.warnings.append(f"{found}; its source is damaged, so that nothing follows from it: see {picture}")
+    elif earlier is not None and looks.agrees(earlier):
+        work.warnings.append(f"{found}; two attempts agree, so that it counts: see {picture}")
+    else:
+        raise UnlikeError(f"{found}: see {picture}", looks)
+
+
+def _picture(looks: Looks, frame: int) -> bytes:
+    """Show what is due beside what there is."""
+    due, got = looks.windows[frame].due, looks.thumbs[frame]
+    return stills.png(stills.side_by_side(stills.seen(due), stills.seen(got)))
+
+
+def spoilt(home: Home, work: Work) -> Spoilt:
+    """Find the segments that counted and whose objects are others now, and forget their pins."""
+    found = {number: pin for number, pin in work.counted.items() if not unspoilt(home, pin)}
+    for number, pin in found.items():
+        forget(home, work, number, pin)
+    return Spoilt(pins=found)
+
+
+def unspoilt(home: Home, pin: Pin) -> bool:
+    """Say whether a pinned object is as it was.
+
+    A folder's is read whole: a disk may have lost a byte while size and time stayed. A bucket vouches for its objects.
+    """
+    if home.prefix is None:
+        return objects.holds(home, pin)
+    return objects.holds_bytes(Path(home.prefix / pin.key), size=pin.size, sha256=pin.sha256)
+
+
+def forget(home: Home, work: Work, number: int, pin: Pin) -> None:
+    """Let a segment no longer count: its pin goes first."""
+    objects.delete(home, [keys.segment_pin(work.job.id, work.plan_id, number), pin.key])
 
 
 def _check_source(work: Work) -> None:
@@ -158,8 +309,12 @@ def _others(home: Home, work: Work, output: Output) -> tuple[Output, ...]:
 
 
 def clean(home: Home, job: str) -> None:
-    """Remove everything of a finished job but its manifest: pins first, so that none is left without its object."""
-    found = [key for key in objects.listing(home, keys.job_prefix(job)) if key != keys.manifest(job)]
+    """Remove what led to a finished job's result: pins first, so that none is left without its object.
+
+    The manifest stays, and the evidence of refused attempts: `uprez clean` removes that.
+    """
+    parsed = {key: keys.parse(key) for key in objects.listing(home, keys.job_prefix(job))}
+    found = [key for key, said in parsed.items() if said and said.shape not in ("manifest", "evidence")]
     objects.delete(home, sorted(found, key=lambda key: not key.endswith(".json")))
 
 
@@ -182,19 +337,35 @@ def _place(
     )
 
 
-def _plausible(survey: Survey, quick: Video) -> None:
-    """A rented host may lie: compare the index with what the header says.
+def _plausible(survey: Survey, work: Work) -> None:
+    """A rented host may lie: compare the index with what the header says, and the encoder with what was asked for.
 
     Fewer frames than the header's are in order: an edit list hides some (a trimmed phone video), an AVI may count
     twice. That a file ends early was found when the index was read.
     """
-    video, frames = survey.index.video, len(survey.index.pts)
+    quick, video, frames = work.video, survey.index.video, len(survey.index.pts)
     if (video.width, video.height, video.codec) != (quick.width, quick.height, quick.codec):
         raise VerifyError(f"the index is of {video.codec} {video.width}x{video.height}, another video than was probed")
+    for what, theirs, ours in _facts(video, quick):
+        if theirs != ours:
+            raise VerifyError(f"the index has another {what} than was probed: {theirs} where {ours} was found")
     # Of a clock that jumps the header's length, and so its count, says little.
     counts = quick.frames if not survey.index.breaks or quick.container not in JUMPING else None
     if not frames or (counts and frames > max(counts + 2, counts * (1 + TOLERANCE))):
         raise VerifyError(f"the index has {frames} frames, the header says about {quick.frames}")
+    rung = survey.preflight.encoding.rung
+    if rung in (each.rung for each in work.given_up):
+        raise VerifyError(f"the survey chose {rung}, which failed at this video before")
+
+
+def _facts(*videos: Video) -> Iterator[tuple[object, ...]]:
+    """Name the facts that decide what a result looks like and holds, each with its value in every one of the videos."""
+    yield ("picture stream", *(video.stream for video in videos))
+    yield ("colour", *(video.colour for video in videos))
+    yield ("sample shape", *(video.sar for video in videos))
+    yield ("turn", *(video.turn for video in videos))
+    yield ("time base", *(video.time_base for video in videos))
+    yield ("set of streams", *([(each.index, each.kind, each.codec) for each in video.others] for video in videos))
 
 
 def plan_ids(home: Home, work: Work) -> list[str]:
@@ -215,7 +386,7 @@ def names(work: Work) -> tuple[str, ...]:
     return work.output, str(path.with_name(f"{path.stem}-{work.job.id[:6]}{path.suffix}"))
 
 
-def _made(work: Work, plan: Plan) -> Made:
+def _made(work: Work, plan: Plan, places: Sequence[Fraction] | None) -> Made:
     ready = plan.preflight
     return Made(
         plan=plan.number,
@@ -226,7 +397,15 @@ def _made(work: Work, plan: Plan) -> Made:
         encoder=ready.encoding.rung,
         ladder=ready.ladder,
         segments=len(plan.segments),
+        given_up=plan.given_up,
+        verified=f"every packet of the picture; all else {f'at {len(places)} places' if places else 'in full'}",
     )
+
+
+def _lookout(work: Work) -> Lookout:
+    if work.lookout is None:
+        raise AssertionError("a piece of a job without a plan")
+    return work.lookout
 
 
 def _plan(work: Work) -> Plan:

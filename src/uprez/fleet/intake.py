@@ -17,7 +17,7 @@ from uprez.fleet import naming, records, resume
 from uprez.fleet.resume import Memory
 from uprez.fleet.work import Work
 from uprez.job import Job, Options, Source, Video, job_id
-from uprez.media import mux, probe
+from uprez.media import containers, probe
 from uprez.models import MODELS, weights
 from uprez.report.console import Console
 from uprez.report.results import JobResult, Made, Output
@@ -274,12 +274,20 @@ def _add(
     except InputError as error:
         _refuse(intake, console, name, error)
         return
-    work = Work(job=job, video=video, output=output, store=store, fixed=settings.exact, replace=settings.overwrite)
+    work = Work(
+        job=job,
+        video=video,
+        output=output,
+        container=suffix,
+        store=store,
+        fixed=settings.exact,
+        replace=settings.overwrite,
+    )
     work.known = job.id in memory.known
     manifest = memory.manifests.get(job.id)
     if manifest is not None and not settings.skip_existing:
         work.again, work.own = True, frozenset(made.path for made in manifest.outputs)
-    lost = mux.left_behind(video, suffix)
+    lost = containers.left_behind(video, suffix)
     if lost:
         work.warnings.append(f"not carried into {suffix}: {', '.join(lost)}")
         work.told = 1
@@ -289,18 +297,21 @@ def _add(
 
 
 def _container(video: Video, options: Options) -> str:
-    """Give the result's suffix; raises InputError when the one that was asked for would lose the sound."""
-    fitting = mux.container_for(video, "h264" if options.codec == "auto" else options.codec)
-    container = fitting if options.container == "auto" else options.container
-    carried = mux.carried(video, container)
-    lost = [stream.codec for stream in video.audio if stream not in carried]
-    if lost:
-        hint = (
-            "give the output the suffix .mkv" if container == "mp4" else "convert the sound first, to FLAC for example"
+    """Give the result's suffix; raises InputError where the one that was asked for would lose something."""
+    codec = "h264" if options.codec == "auto" else options.codec  # or HEVC, which all three carry too
+    container = containers.container_for(video, codec) if options.container == "auto" else options.container
+    if codec not in containers.PICTURES[container]:
+        others = [name for name, codecs in containers.PICTURES.items() if codec in codecs]
+        raise InputError(f"{container} cannot carry {codec} pictures", hint=f"choose --container {others[-1]}")
+    lost = containers.lost(video, container)
+    silent = [stream for stream in video.audio if stream not in containers.carried(video, container)]
+    if (lost or silent) and not options.drop_unsupported:
+        streams = [stream for stream in video.others if stream in lost or stream in silent]
+        names = ", ".join(map(containers.named, streams))
+        other = "choose --container mkv, or " if all(containers.fits(each, video, "mkv") for each in streams) else ""
+        raise InputError(
+            f"{container} cannot carry {names}", hint=f"{other}leave such streams out with --drop-unsupported"
         )
-        raise InputError(f"{container} cannot carry its sound ({', '.join(lost)})", hint=hint)
-    if options.codec == "ffv1" and container == "mp4":
-        raise InputError("mp4 cannot carry ffv1 pictures", hint="give the output the suffix .mkv")
     return container
 
 

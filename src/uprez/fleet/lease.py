@@ -124,6 +124,8 @@ def task(home: Home, lease: Lease, work: Work, piece: Piece, threads: int) -> Ta
         survey=_ref(home, work.survey_pin, seconds) if planned else None,
         segment=piece.segment if piece.kind == "enhance" else None,
         inputs=_inputs(home, work, seconds) if piece.kind == "assemble" else (),
+        delay=max((pin.delay for pin in work.counted.values()), default=0),
+        without=tuple(each.rung for each in work.given_up),
         threads=threads,
     )
 

@@ -65,6 +65,10 @@ class Loop:
     watcher: Watcher | None = None
     """Of the lease there is."""
     _ended: set[str] = field(default_factory=set)
+    _machines: dict[str, str] = field(default_factory=dict)
+    """Of each lease of this run."""
+    _distrusted: dict[str, str] = field(default_factory=dict)
+    """Machines that get no more work, and why."""
 
     def __post_init__(self) -> None:
         """Take what the renter has too."""
@@ -76,6 +80,9 @@ class Loop:
             segment_frames=self.settings.segment_frames,
             planned=self._lengthen,
             looked=self._note_end,
+            distrusted=self._distrust,
+            affords=self._lacks_budget,
+            alone=not self.rented,
         )
 
     @property
@@ -176,6 +183,7 @@ class Loop:
             rented=self.rented,
             logs=self.settings.state_dir / "logs" if self.rented else None,
         )
+        self._machines[lease.id] = lease.row.machine
         self.renter.say_length(lease)
         await self._apply(lease)
         while True:
@@ -186,6 +194,8 @@ class Loop:
                 return await self._farewell(lease)
             if lost:
                 return await self._explain(lease, lost)
+            if (why := self._distrusted.get(lease.row.machine)) is not None:
+                return f"it gets no more work: {why}"
             self.renter.check_money(lease)
             await self._apply(lease)
 
@@ -233,6 +243,21 @@ class Loop:
         if sheet.renewal != renewal:
             lease.renewed = clock.now()
             self.console.debug(f"Lease {lease.id} renewed for {sheet.length_s:.0f} s")
+
+    def _distrust(self, machine: str, reason: str) -> None:
+        """Give a rented machine no more work; it is named by itself, or by an attempt that was made on it."""
+        if not self.rented:
+            return
+        machine = self._machines.get(machine.partition("-")[0], machine)
+        self._distrusted[machine] = reason
+        self.renter.banned.add(machine)
+
+    def _lacks_budget(self, work: Work) -> str | None:
+        """Say that a job cannot be made anew within the budget."""
+        if self.watcher is None or work.plan is None:
+            return None
+        seconds = work.plan.frames * work.plan.preflight.seconds_per_frame
+        return self.renter.lacks(self.watcher.lease, seconds)
 
     def _lengthen(self) -> None:
         """Let a lease last as long as its plans need, unless somebody said how long."""
@@ -343,7 +368,7 @@ class Loop:
         status = lease.monitor.status
         if status and status.task in lease.assigned:
             work, piece = lease.assigned[status.task]
-            dispatch.after_fault(work, piece, "lost", lost, None)
+            self._checks.after_fault(work, piece, "lost", lost, None)
             self._note_end(work)
         if self.watcher is not None:
             await self.watcher.tell_why()

@@ -3,36 +3,50 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_left, bisect_right
+from collections.abc import Sequence
 from fractions import Fraction
 from itertools import pairwise
 
-from uprez.job import Options, Plan, Segment, Survey
-from uprez.media import mux, timeline
+from uprez.job import GivenUp, Index, Options, Plan, Segment, Survey
+from uprez.media import timeline
 from uprez.media.layouts import layout
 from uprez.media.target import target
+from uprez.media.timeline import Timeline
 
 SEGMENT_OUTPUT_S = 60
 SEGMENT_WORK_S = 300
 SEGMENT_BYTES = 4_500_000_000
 """One PUT takes 5 GB."""
+FILLED = 0.8
+"""Of its bound, what a piece is cut for: so its borders have room to move."""
 SEGMENT_FRAMES_LEAST = 12
 """A segment is at most 60 s of output and 5 minutes of work, but not shorter than 12 frames."""
 
 
-def make(job: str, number: int, options: Options, survey: Survey, *, segment_frames: int | None = None) -> Plan:
+def make(
+    job: str,
+    number: int,
+    options: Options,
+    survey: Survey,
+    *,
+    container: str,
+    given_up: tuple[GivenUp, ...] = (),
+    segment_frames: int | None = None,
+) -> Plan:
     """Fix everything that must be the same in every segment; raises InputError when the wanted part holds no frame."""
     index = survey.index
     first, count = timeline.select(index, options.start, options.duration)
-    ready, chosen = survey.preflight, options.container
+    ready = survey.preflight
     wanted = target(index.video, options)
-    frames = timeline.frames(index, first, count, options)
+    times = timeline.asked(index, first, count, options)
     most = frames_in_one_put(wanted.width, wanted.height, ready.encoding.codec, ready.encoding.pix_fmt)
     rate = options.cfr or index.video.rate
-    segments = (
-        cut(frames, min(segment_frames, most))
-        if segment_frames
-        else cut_evenly(frames, max(pieces(frames, rate, ready.seconds_per_frame), math.ceil(frames / most)))
-    )
+    if segment_frames:
+        segments = cut(times.frames, min(segment_frames, most))
+    else:
+        most = min(most, frames_at_most(rate, ready.seconds_per_frame))
+        segments = cut_at(borders(times.frames, most, keyframes(index, times)))
     return Plan(
         number=number,
         job=job,
@@ -41,18 +55,50 @@ def make(job: str, number: int, options: Options, survey: Survey, *, segment_fra
         count=count,
         width=wanted.width,
         height=wanted.height,
-        container=mux.container_for(index.video, ready.encoding.codec) if chosen == "auto" else chosen,
+        container=container,
         preflight=ready,
         segments=segments,
+        given_up=given_up,
     )
 
 
-def pieces(count: int, rate: Fraction | None, seconds_per_frame: float) -> int:
-    """Give the number of segments: enough to keep each short, but none of them under 12 frames."""
+def frames_at_most(rate: Fraction | None, seconds_per_frame: float) -> int:
+    """Give the most frames of a segment: few enough to keep it short; up to 23, so that none need have under 12."""
     by_time = math.floor(SEGMENT_OUTPUT_S * (rate or 25))
     by_work = math.floor(SEGMENT_WORK_S / max(seconds_per_frame, 1e-9))
-    most = max(SEGMENT_FRAMES_LEAST, min(by_time, by_work))
-    return max(1, min(math.ceil(count / most), count // SEGMENT_FRAMES_LEAST))
+    return max(2 * SEGMENT_FRAMES_LEAST - 1, min(by_time, by_work))
+
+
+def keyframes(index: Index, times: Timeline) -> list[int]:
+    """Give the first output frame that each keyframe of the source is shown by, ascending.
+
+    Encoders put keyframes at scene cuts; and where a segment begins at one, its decoder has nothing to skip.
+    """
+    lefts = [each.left for each in times.shown(0, times.frames)]
+    positions = (bisect_left(index.pts, pts) for pts in index.keyframes)
+    found = {bisect_left(lefts, position) for position in positions if lefts[0] < position <= lefts[-1]}
+    return sorted(found)
+
+
+def borders(count: int, most: int, keys: Sequence[int]) -> list[int]:
+    """Cut `count` frames into near equal pieces of at least 12 and at most `most` (23 or more): (0, ..., count).
+
+    A border moves to the nearest of `keys` (ascending) where one is within a quarter of a piece and the bounds allow.
+    """
+    if count <= most:
+        return [0, count]
+    least = SEGMENT_FRAMES_LEAST
+    # Pieces that are cut at the bound could not move a border.
+    number = min(math.ceil(count / math.floor(most * FILLED)), count // least)
+    made, left = [0], number
+    while left > 1:
+        even = made[-1] + (count - made[-1]) // left
+        reach = max(1, (even - made[-1]) // 4)
+        low, high = max(made[-1] + least, count - (left - 1) * most), min(made[-1] + most, count - (left - 1) * least)
+        near = keys[bisect_left(keys, max(low, even - reach)) : bisect_right(keys, min(high, even + reach))]
+        made.append(min(near, key=lambda at: abs(at - even), default=min(max(even, low), high)))
+        left -= 1
+    return [*made, count]
 
 
 def frames_in_one_put(width: int, height: int, codec: str, pix_fmt: str) -> int:
@@ -74,9 +120,8 @@ def cut(count: int, size: int) -> tuple[Segment, ...]:
     )
 
 
-def cut_evenly(count: int, pieces: int) -> tuple[Segment, ...]:
-    """Cut `count` frames into pieces of lengths that differ by one frame at most."""
-    borders = [count * number // pieces for number in range(pieces + 1)]
+def cut_at(borders: Sequence[int]) -> tuple[Segment, ...]:
+    """Make segments from their borders."""
     return tuple(
         Segment(number=number, first=first, count=last - first)
         for number, (first, last) in enumerate(pairwise(borders))

@@ -196,6 +196,15 @@ class Renter:
             return f"${more:.3f} more would go beyond the budget of ${terms.budget_usd:f}"
         return None
 
+    def lacks(self, lease: Lease, seconds: float) -> str | None:
+        """Say that the budget has no room for so much more work on a lease, None where it has."""
+        if self.terms.budget_usd is None:
+            return None
+        more = budget.commitment(self.ledger.lease(lease.id).rates, seconds, Traffic())
+        if self.spent() + more <= self.terms.budget_usd:
+            return None
+        return f"${more:.3f} to make it anew would go beyond the budget of ${self.terms.budget_usd:f}"
+
     def check_money(self, lease: Lease) -> None:
         """Raise BudgetError when what is left does not pay for more than giving the machine back."""
         terms = self.terms

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import TypeVar
 
 from uprez.errors import StoreError, UprezError
@@ -58,7 +57,7 @@ def remember(home: Home) -> Memory:
         manifests={job: manifest for job, manifest in zip(done, manifests, strict=True) if manifest},
         pending={job: one for job, one in zip(begun, pending, strict=True) if one},
         known=frozenset(key.job for key in found),
-        untidy=frozenset(key.job for key in found if key.shape != "manifest") & frozenset(done),
+        untidy=frozenset(key.job for key in found if key.shape not in ("manifest", "evidence")) & frozenset(done),
     )
 
 
@@ -135,32 +134,24 @@ def _plan(home: Home, work: Work) -> None:
     survey = read(home, pin.key, Survey)
     key = keys.plan(work.job.id, plan_ids[-1])
     plan = read(home, key, Plan)
-    if survey is None or plan is None or plan.options != work.job.options:
+    if survey is None or plan is None or plan.options != work.job.options or plan.container != work.container:
         return
-    work.survey, work.survey_pin, work.plan, work.plan_pin = survey, pin, plan, objects.pin(home, key)
+    work.follow(survey, pin, plan, objects.pin(home, key))
 
 
 def _segment(home: Home, work: Work, number: int) -> None:
     pin = read(home, keys.segment_pin(work.job.id, work.plan_id, number), Pin)
-    if pin is not None and not _unspoilt(home, pin):
+    if pin is not None and not checks.unspoilt(home, pin):
         work.warnings.append(f"segment {number + 1} of an earlier run has changed since it counted: it is made again")
-        objects.delete(home, [keys.segment_pin(work.job.id, work.plan_id, number), pin.key])
+        checks.forget(home, work, number, pin)
         pin = None
+    if pin is not None and not pin.packets:
+        pin = None  # an earlier version's: it is looked at once more
     if pin is None:
         pin = _adopted(home, work, number)
     if pin is not None:
         work.counted[number] = pin
         work.adopted += 1
-
-
-def _unspoilt(home: Home, pin: Pin) -> bool:
-    """Say whether a pinned object is as it was.
-
-    A folder's is read whole: a disk may have lost a byte while size and time stayed. A bucket vouches for its objects.
-    """
-    if home.prefix is None:
-        return objects.holds(home, pin)
-    return objects.holds_bytes(Path(home.prefix / pin.key), size=pin.size, sha256=pin.sha256)
 
 
 def _adopted(home: Home, work: Work, number: int) -> Pin | None:
@@ -171,6 +162,8 @@ def _adopted(home: Home, work: Work, number: int) -> Pin | None:
         except StoreError:
             raise
         except UprezError as error:
+            if isinstance(error, checks.UnlikeError):
+                work.unlike[number] = error.looks
             work.warnings.append(f"segment {number + 1} of an earlier run is not used: {error.message}")
     return None
 

@@ -6,9 +6,11 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
-from uprez.job import Job, Pin, Plan, Survey, Video
+from uprez.fleet.lookout import Lookout
+from uprez.job import GivenUp, Job, Pin, Plan, Survey, Video
+from uprez.media.witness import Looks
 from uprez.report.results import Made, Output
-from uprez.store import keys
+from uprez.store import find, keys, objects
 from uprez.store.base import Meta, Store
 
 WorkState = Literal["open", "done", "skipped", "failed"]
@@ -33,6 +35,8 @@ class Work:
     video: Video
     output: str
     """The name of the result, relative to the output folder or to the top of the bucket."""
+    container: str = ""
+    """The result's, as decided when the input was looked into."""
     store: Store | None = None
     """The bucket that the input is in, if it is in one."""
     sent: Meta | None = None
@@ -56,6 +60,14 @@ class Work:
     """Segments that count, by number."""
     assembled: bool = False
     """The result is checked and has its name."""
+    given_up: tuple[GivenUp, ...] = ()
+    """Plans whose encoder failed on the way."""
+    lookout: Lookout | None = None
+    """Of the plan."""
+    unlike: dict[int, Looks] = field(default_factory=dict)
+    """What the last attempt at a segment showed that did not look like the source."""
+    failures: int = 0
+    """Times that the plan's encoder failed since a segment last counted."""
     tries: Counter[Piece] = field(default_factory=Counter)
     """Failed tries of each piece in this run."""
     adopted: int = 0
@@ -92,7 +104,29 @@ class Work:
         """End the job with its result."""
         self.state, self.assembled, self.result, self.made = "done", True, output, made
 
+    def follow(self, survey: Survey, survey_pin: Pin, plan: Plan, plan_pin: Pin) -> None:
+        """Go by a plan from now on."""
+        self.survey, self.survey_pin, self.plan, self.plan_pin = survey, survey_pin, plan, plan_pin
+        self.given_up, self.failures = plan.given_up, 0
+        self.lookout = Lookout(url=self.source_url, plan=plan, index=survey.index)
+
     def forget_plan(self) -> None:
         """Begin again with a new survey: this plan cannot be followed here."""
-        self.survey = self.survey_pin = self.plan = self.plan_pin = None
+        self.survey = self.survey_pin = self.plan = self.plan_pin = self.lookout = None
         self.counted.clear()
+        self.unlike.clear()
+        self.failures = 0
+
+    def give_up(self, reason: str) -> None:
+        """Begin again without the plan's encoder, which failed: frames made with it do not join another's."""
+        if self.plan is None:
+            raise AssertionError("a job without a plan has no encoder")
+        rung = self.plan.preflight.encoding.rung
+        lost = GivenUp(plan=self.plan.number, rung=rung, reason=reason, frames=self.frames_counted)
+        self.given_up = (*self.given_up, lost)
+        self.tries.clear()  # there are few encoders, and the next one has its own three tries
+        self.forget_plan()
+
+    def source_url(self) -> str:
+        """Give a URL that the controller can read the input by."""
+        return find.readable(self.job.source, self.store, seconds=objects.READ_S)

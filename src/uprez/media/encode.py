@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
@@ -124,13 +125,16 @@ class Choice:
     """Each rung tried, with why it was passed over or that it was chosen."""
 
 
-def choose(codec: str, picture: Picture, *, crf: int | None, threads: int) -> Choice:
+def choose(codec: str, picture: Picture, *, crf: int | None, threads: int, without: Collection[str] = ()) -> Choice:
     """Try the rungs of a codec's ladder, best first, with a real encode of this picture's size and format.
 
-    `codec` is a key of LADDERS. Raises EncodeError when none works.
+    `codec` is a key of LADDERS; the encoders named in `without` failed before. Raises EncodeError when none works.
     """
     tried: list[str] = []
     for rung in LADDERS[codec]:
+        if rung.encoder in without:
+            tried.append(f"{rung.encoder}: failed at this video before")
+            continue
         encoding = _encoding(codec, rung, crf, threads, picture)
         if picture.mastering and rung.settings is _NVENC:
             tried.append(f"{rung.encoder}: writes no HDR metadata")

@@ -63,7 +63,11 @@ def assemble(target: Path, *, plan: Plan, index: Index, segments: Iterable[Path]
             _copy_headers(output, source, times)
         pictures = _pictures(plan, chain((first,), coming), times, delay, picture)
         packets = taken(source_url, source, others, times, whole=plan.count == len(index.pts))
-        _write(output, chain(covers, heapq.merge(pictures, _rest(packets, others), key=_decoding_time)), target)
+        _write(
+            output,
+            chain(covers, heapq.merge(pictures, _rest(packets, others, plan.container), key=_decoding_time)),
+            target,
+        )
     sar = index.video.shown_sar
     if plan.container == "mkv" and sar != 1:
         matroska.state_shape(target, plan.width, plan.height, sar)
@@ -170,14 +174,14 @@ def taken(
             yield packet
 
 
-def _rest(packets: Iterable[AnyPacket], streams: dict[int, AvStream]) -> Iterator[AnyPacket]:
+def _rest(packets: Iterable[AnyPacket], streams: dict[int, AvStream], container: str) -> Iterator[AnyPacket]:
     for packet in packets:
         stream = streams[packet.stream_index]
-        if subtitles.is_text(packet) and stream.codec_context.name == "subrip":
-            yield from subtitles.as_subrip(packet, stream)
-        else:
+        if not subtitles.is_text(packet):
             packet.stream = stream
             yield packet
+        elif subtitles.text_of(bytes(packet)):  # of a gap MP4's muxer makes a packet itself, and Matroska has none
+            yield subtitles.written(packet, stream, container)
 
 
 def _move(packet: AnyPacket, ticks: int) -> None:

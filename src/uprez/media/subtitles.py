@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import av
@@ -35,13 +34,13 @@ def text_of(data: bytes) -> str:
     return text.decode("utf-16" if text[:2] in _UTF_16 else "utf-8", "replace")
 
 
-def as_subrip(packet: AnyPacket, stream: AvStream) -> Iterator[AnyPacket]:
-    """Give the packet of a SubRip stream for one of timed text; none for a gap."""
-    text = text_of(bytes(packet))
-    if not text:
-        return
-    made = av.Packet(text.encode())
+def written(packet: AnyPacket, stream: AvStream, container: str) -> AnyPacket:
+    """Give a packet of timed text as a result of this container has it: as it is, or its text alone."""
+    if container != "mkv":
+        packet.stream = stream
+        return packet
+    made = av.Packet(text_of(bytes(packet)).encode())
     made.stream, made.time_base = stream, fraction(packet.time_base)
     made.pts = made.dts = packet.pts
     made.duration = packet.duration
-    yield made
+    return made

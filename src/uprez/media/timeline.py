@@ -269,15 +269,11 @@ def timeline(
 
 def planned(index: Index, plan: Plan) -> Timeline:
     """Give the timeline of a plan's result."""
-    return _asked(index, plan.first, plan.count, plan.options)
+    return asked(index, plan.first, plan.count, plan.options)
 
 
-def frames(index: Index, first: int, count: int, options: Options) -> int:
-    """Count the frames of a result made of `count` frames of the source, as its options ask for."""
-    return _asked(index, first, count, options).frames
-
-
-def _asked(index: Index, first: int, count: int, options: Options) -> Timeline:
+def asked(index: Index, first: int, count: int, options: Options) -> Timeline:
+    """Give the timeline of a result made of `count` frames of the source, as its options ask for."""
     rate = Constant(options.cfr) if options.cfr else KEEP
     return timeline(index, first, count, rate=rate, between=False)
 

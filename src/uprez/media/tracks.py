@@ -8,7 +8,7 @@ from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from uprez.errors import VerifyError
 from uprez.job import Index, Plan, Stream
@@ -28,11 +28,6 @@ TOLERANCE_S = Fraction(1, 1000)
 """Matroska's clock: times in it are rounded."""
 
 
-class _Hash(Protocol):
-    def update(self, data: bytes, /) -> None: ...
-    def hexdigest(self) -> str: ...
-
-
 @dataclass(kw_only=True)
 class Track:
     """The packets of one stream: a few bytes for each, however long the film."""
@@ -44,12 +39,12 @@ class Track:
     """When each is heard or shown, in ticks."""
     digests: array[int] = field(default_factory=lambda: array("Q"))
     """The first 8 bytes of each one's SHA-256."""
-    _all: _Hash = field(default_factory=hashlib.sha256)
+    _all: hashlib._Hash = field(default_factory=hashlib.sha256)
 
-    def take(self, packet: AnyPacket, *, subrip: bool = False) -> None:
-        """Take note of the next packet; a sample of timed text that becomes SubRip is taken as that."""
-        data = subtitles.text_of(bytes(packet)).encode() if subrip else _payload(packet)
-        if not data:
+    def take(self, packet: AnyPacket) -> None:
+        """Take note of the next packet; of timed text, which may become SubRip, only the text is."""
+        data = subtitles.text_of(bytes(packet)).encode() if subtitles.is_text(packet) else _payload(packet)
+        if not data:  # a gap between two subtitles
             return
         self.tick = fraction(packet.time_base)
         at = packet.pts if packet.pts is not None else packet.dts
@@ -78,7 +73,7 @@ def copied(index: Index, plan: Plan) -> list[Stream]:
     return [each for each in carried(index.video, plan.container) if each.kind != "attachment" and not each.cover]
 
 
-def of_result(container: InputContainer, plan: Plan, index: Index) -> dict[int, Track]:
+def of_result(container: InputContainer, plan: Plan, index: Index, name: str) -> dict[int, Track]:
     """Begin to take note of a result's streams, by their number in it; raises VerifyError where one is not due."""
     tracks = {number: Track(stream=stream) for number, stream in enumerate(copied(index, plan), 1)}
     for number, track in tracks.items():
@@ -86,7 +81,7 @@ def of_result(container: InputContainer, plan: Plan, index: Index) -> dict[int, 
         due = "subrip" if subtitles.becomes_subrip(track.stream, plan.container) else track.stream.codec
         got = found.codec_context.codec.canonical_name if found is not None else "nothing"
         if got != due:
-            raise VerifyError(f"its {track.name} is {got}, {due} is due")
+            raise VerifyError(f"{name}: its {track.name} is {got}, {due} is due")
     return tracks
 
 
@@ -105,8 +100,7 @@ def of_source(
             else _at(container, streams, times, places)
         )
         for packet in packets:
-            track = streams[packet.stream_index]
-            track.take(packet, subrip=subtitles.becomes_subrip(track.stream, plan.container))
+            streams[packet.stream_index].take(packet)
     return list(streams.values())
 
 

@@ -114,7 +114,7 @@ def result(
             _check_picture(stream, plan, name)
             tick = fraction(stream.time_base or Fraction(1))
             picture = _Picture(plan=plan, pins=pins, name=name)
-            others = tracks.of_result(container, plan, index)
+            others = tracks.of_result(container, plan, index, name)
             for packet in demuxed(container):
                 if packet.stream_index == stream.index:
                     picture.take(packet)
@@ -151,7 +151,7 @@ class _Picture:
     pts: array[int] = field(default_factory=lambda: array("q"))
     """In the order of decoding."""
     keyframes: list[int] = field(default_factory=list)
-    _digest: Digest = field(default_factory=hashlib.sha256)
+    _digest: hashlib._Hash = field(default_factory=hashlib.sha256)
     _number: int = 0
     """Of the segment whose packets come now."""
 
@@ -166,7 +166,10 @@ class _Picture:
             self.keyframes.append(packet.pts)
         self._digest.update(bytes(packet))
         segments = self.plan.segments
-        if self._number < len(segments) and len(self.pts) == segments[self._number].first + segments[self._number].count:
+        if (
+            self._number < len(segments)
+            and len(self.pts) == segments[self._number].first + segments[self._number].count
+        ):
             self._compare()
 
     def _compare(self) -> None:
@@ -276,7 +279,9 @@ def _tags(tags: tuple[int, int, int, bool]) -> str:
 # --- times
 
 
-def _check_times(name: str, pts: Sequence[int], tick: Fraction, times: Timeline, plan: Plan, earliest: Fraction) -> Fraction:
+def _check_times(
+    name: str, pts: Sequence[int], tick: Fraction, times: Timeline, plan: Plan, earliest: Fraction
+) -> Fraction:
     """Compare the times of all frames with the timeline; give by how many seconds the whole file is later than it."""
     shift = pts[0] * tick - times.pts[0] * times.time_base
     if not -_tolerance(plan) <= shift <= _largest_shift(plan, earliest):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from random import SystemRandom
 
 from uprez.job import Index, Plan
 from uprez.media import decode, likeness
@@ -11,12 +12,17 @@ from uprez.media.frame import Frame
 from uprez.media.likeness import Finding, Thumb
 from uprez.media.timeline import Timeline, planned
 
+PLACES = 8
+"""Frames of a segment that are looked at."""
 NEIGHBOURS = 2
 """Output frames on either side that the right one must be told from."""
 _NEAR = 24
 """Source frames between two places up to which decoding goes on rather than seeking anew."""
 _FRAMES_A_KEYFRAME = 600
 """A source with fewer keyframes is read in order, once: seeking in it would decode the same frames again and again."""
+
+
+_random = SystemRandom()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +36,35 @@ class Window:
     """Of the frame that is due, in the index."""
     damaged: bool
     """A frame of it could not be decoded whole: what it shows is not certain."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Looks:
+    """What an attempt showed where it was looked at, by output frame."""
+
+    thumbs: Mapping[int, Thumb]
+    windows: Mapping[int, Window]
+    findings: Mapping[int, Finding]
+    """Of those that are not what is due."""
+
+    def agrees(self, earlier: Looks) -> bool:
+        """Say whether two attempts show the same, and are only further from the source than good ones have been.
+
+        Then the model does that, and not the machine. Neither may show anything that has a name: a shift, other
+        colours, no picture.
+        """
+        found = {**earlier.findings, **self.findings}
+        return all(finding.soft for finding in found.values()) and all(
+            number in self.thumbs
+            and number in earlier.thumbs
+            and likeness.agree(self.thumbs[number], earlier.thumbs[number], self.windows[number].due)
+            for number in found
+        )
+
+
+def looks(thumbs: Mapping[int, Thumb], windows: Mapping[int, Window]) -> Looks:
+    """Judge frames of a result by the source's."""
+    return Looks(thumbs=thumbs, windows=windows, findings=findings(thumbs, windows))
 
 
 def findings(thumbs: Mapping[int, Thumb], windows: Mapping[int, Window]) -> dict[int, Finding]:
@@ -104,32 +139,48 @@ def _runs(positions: Sequence[int], index: Index) -> Iterator[tuple[int, int]]:
     yield first, last
 
 
+def chosen(count: int, most: int) -> tuple[int, ...]:
+    """Choose frames to look at, of so many: the first, the last, and others that nobody can foresee."""
+    ends = {0, count - 1}
+    between = range(1, count - 1)
+    return tuple(sorted(ends | set(_random.sample(between, min(len(between), max(0, most - len(ends)))))))
+
+
 @dataclass(kw_only=True)
 class Witness:
-    """Keeps the source's thumbs of chosen output frames of a segment while its frames pass."""
+    """Keeps the source's thumbs around chosen output frames of a segment while its frames pass."""
 
     index: Index
-    numbers: frozenset[int]
-    """Output frames to keep, counted from the segment's first."""
-    thumbs: dict[int, Thumb] = field(default_factory=dict)
+    places: tuple[int, ...]
+    """Output frames that are looked at, counted from the segment's first."""
+    _numbers: frozenset[int]
+    """The same and their neighbours."""
+    _thumbs: dict[int, Thumb] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, index: Index, count: int) -> Witness:
+        """Begin to look at a segment of so many frames."""
+        places = chosen(count, PLACES)
+        near = range(-NEIGHBOURS, NEIGHBOURS + 1)
+        return cls(index=index, places=places, _numbers=frozenset(place + d for place in places for d in near))
 
     def seeing(self, frames: Iterator[Frame]) -> Iterator[Frame]:
         """Pass frames on, one for each output frame; the same one comes again where it is shown longer."""
         video, size = self.index.video, likeness.size_of(self.index.video)
         before: tuple[Frame, Thumb] | None = None
         for number, frame in enumerate(frames):
-            if number in self.numbers:
+            if number in self._numbers:
                 if before is None or before[0] is not frame:
                     before = frame, likeness.thumb(frame, video.colour, size, video.turn)
-                self.thumbs[number] = before[1]
+                self._thumbs[number] = before[1]
             yield frame
 
-    def windows(self, places: Iterable[int]) -> dict[int, Window]:
-        """Give what was seen around these output frames, as far as the segment goes."""
-        return {place: self._around(place) for place in places}
+    def windows(self) -> dict[int, Window]:
+        """Give what was seen, as far as the segment goes."""
+        return {place: self._around(place) for place in self.places}
 
     def _around(self, place: int) -> Window:
-        due = self.thumbs[place]
-        seen = {d: self.thumbs.get(place + d) for d in range(-NEIGHBOURS, NEIGHBOURS + 1)}
+        due = self._thumbs[place]
+        seen = {d: self._thumbs.get(place + d) for d in range(-NEIGHBOURS, NEIGHBOURS + 1)}
         others = tuple((named(d), thumb) for d, thumb in seen.items() if thumb is not None and thumb is not due)
         return Window(due=due, others=others, position=place, damaged=False)

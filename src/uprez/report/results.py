@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from pydantic import TypeAdapter
 
-from uprez.job import Options, Pin
+from uprez.job import GivenUp, Options, Pin
 
 SCHEMA = 1
 
@@ -49,6 +49,10 @@ class Made:
     encoder: str
     ladder: tuple[str, ...]
     segments: int
+    given_up: tuple[GivenUp, ...] = ()
+    """Encoders that failed on the way, and what that cost."""
+    verified: str = ""
+    """How the result was checked before it got its name."""
 
 
 @dataclass(frozen=True, kw_only=True)

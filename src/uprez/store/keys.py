@@ -14,6 +14,7 @@ jobs/<job>/plan-<plan>.json                 written by the controller only; <pla
 jobs/<job>/<plan>/segment-<k>/<attempt>     published by a worker
 jobs/<job>/<plan>/segment-<k>.json          the pin of the one that counts
 jobs/<job>/<plan>/result/<attempt>          published by a worker
+jobs/<job>/evidence/<plan>/<attempt>.json    why an attempt was refused; .png: what it showed beside the source
 jobs/<job>/publish.json                     the result that counts and the name it is about to get
 jobs/<job>/result.json                      written last: the job is done
 batches/<batch>/results.json                what a run did
@@ -52,6 +53,7 @@ _SHAPES: dict[str, re.Pattern[str]] = {
     "segment": re.compile(rf"jobs/{_JOB}/{_PLAN_ID}/segment-{_NUMBER}/{_ATTEMPT}"),
     "segment_pin": re.compile(rf"jobs/{_JOB}/{_PLAN_ID}/segment-{_NUMBER}\.json"),
     "assembly": re.compile(rf"jobs/{_JOB}/{_PLAN_ID}/result/{_ATTEMPT}"),
+    "evidence": re.compile(rf"jobs/{_JOB}/evidence/{_PLAN_ID}/{_ATTEMPT}\.(?:json|png)"),
     "publish": re.compile(rf"jobs/{_JOB}/publish\.json"),
     "manifest": re.compile(rf"jobs/{_JOB}/result\.json"),
     "results": re.compile(r"batches/(?P<batch>[0-9a-f]{8})/results\.json"),
@@ -182,6 +184,11 @@ def segment_pin(job: str, plan_id: str, number: int) -> str:
 def assembly(job: str, plan_id: str, attempt: str) -> str:
     """Key that a worker's assembled result is published under, before it is checked."""
     return f"jobs/{job}/{plan_id}/result/{attempt}"
+
+
+def evidence(job: str, plan_id: str, attempt: str, suffix: str) -> str:
+    """Key of what was kept of a refused attempt: "json" says why, "png" shows it beside the source."""
+    return f"jobs/{job}/evidence/{plan_id}/{attempt}.{suffix}"
 
 
 def publish(job: str) -> str:

@@ -27,20 +27,26 @@ def listing(home: Home, prefix: str) -> list[str]:
 
 
 @contextlib.contextmanager
-def checked(home: Home, key: str) -> Iterator[tuple[Pin, str]]:
-    """Fix an object exactly as it is now, and lend it to whoever checks it: its pin, and a URL to read it by.
+def lent(home: Home, key: str) -> Iterator[tuple[Meta, str]]:
+    """Lend an object, exactly as it is now, to whoever reads it: what it is, and a URL to read it by.
 
     Raises StoreError when it is gone, or is another one after it was read.
     """
     meta = _head(home, key)
     if home.remote and meta.size > COPY_MOST:
-        url = home.state.get_url(key, seconds=READ_S)
-        yield _pin(meta, _digest_at(url)), url
+        yield meta, home.state.get_url(key, seconds=READ_S)
     else:
         with home.state.local(meta) as path:
-            yield _pin(meta, urls.digest(path)), path.absolute().as_uri()
+            yield meta, path.absolute().as_uri()
     if not same(_head(home, key), meta):
         raise StoreError(f"{home.state_shown(key)} changed while it was read")
+
+
+@contextlib.contextmanager
+def checked(home: Home, key: str) -> Iterator[tuple[Pin, str]]:
+    """Lend an object as `lent` does, with its pin: it is read for that once more."""
+    with lent(home, key) as (meta, url):
+        yield pinned(meta, _digest(url)), url
 
 
 def pin(home: Home, key: str) -> Pin:
@@ -81,7 +87,8 @@ def holds_bytes(path: Path, *, size: int, sha256: str) -> bool:
         return False
 
 
-def _pin(meta: Meta, sha256: str) -> Pin:
+def pinned(meta: Meta, sha256: str) -> Pin:
+    """Fix an object that was read, whose bytes have this SHA-256."""
     return Pin(key=meta.key, size=meta.size, etag=meta.etag, sha256=sha256, version=meta.version)
 
 
@@ -92,6 +99,8 @@ def _head(home: Home, key: str) -> Meta:
     return meta
 
 
-def _digest_at(url: str) -> str:
+def _digest(url: str) -> str:
+    if url.startswith("file:"):
+        return urls.digest(urls.path_of(url))
     with http.RangeFile(url) as file:
         return hashlib.file_digest(io.BufferedReader(file), "sha256").hexdigest()
