@@ -128,6 +128,15 @@ def test_faults_are_said_in_words(result: Thumb, text: str) -> None:
     assert found.text.startswith(text)
 
 
+def test_a_spoilt_quarter_is_told() -> None:
+    """A picture of which a part is black, or moved along, does not look like the source there."""
+    result = scene(seed=3)
+    result[ROWS // 2 :, : COLUMNS // 2] = 0
+    found = judge(result, scene(seed=3), neighbours())
+    assert found is not None
+    assert found.text.startswith("does not look like the source in its lower left quarter (correlation ")
+
+
 def test_the_last_net_is_soft() -> None:
     """A result that correlates and is far off is told by its distance, and only that may be overridden."""
     source = 0.4 * scene()[:, :, [1, 1, 1]]

@@ -34,6 +34,8 @@ CORRELATION = 0.5
 """Least correlation of a result with its source, each channel's mean taken off."""
 CONTRAST_DB = 32.0
 """A source that is closer than this to its own mean colour has too little in it to correlate with."""
+QUARTER_CONTRAST_DB = 26.0
+"""The same of a quarter of it, where noise weighs more."""
 FLOOR_DB = 14.0
 """The last net: least PSNR."""
 AGREEING_DB = 30.0
@@ -139,13 +141,23 @@ def _explains(wrong: Thumb, result: Thumb, due: Thumb) -> bool:
 
 
 def _uncorrelated(result: Thumb, due: Thumb) -> Finding | None:
-    flat = np.broadcast_to(due.mean(axis=(0, 1)), due.shape)
-    if psnr(flat, due) >= CONTRAST_DB:
-        return None
-    found = correlation(result, due)
-    if found >= CORRELATION:
-        return None
-    return Finding(text=f"does not look like the source (correlation {found:.2f})")
+    """Compare what is in the pictures: in the whole, then in each quarter, of which one may be spoilt alone."""
+    parts = [("", (slice(None), slice(None)), CONTRAST_DB)]
+    parts += [(f" in its {name} quarter", place, QUARTER_CONTRAST_DB) for name, place in _quarters(due.shape)]
+    for where, place, contrast in parts:
+        flat = np.broadcast_to(due[place].mean(axis=(0, 1)), due[place].shape)
+        if psnr(flat, due[place]) < contrast and (found := correlation(result[place], due[place])) < CORRELATION:
+            return Finding(text=f"does not look like the source{where} (correlation {found:.2f})")
+    return None
+
+
+def _quarters(shape: tuple[int, ...]) -> list[tuple[str, tuple[slice, slice]]]:
+    rows, columns = shape[0] // 2, shape[1] // 2
+    if min(rows, columns) < LEAST_SIDE // 2:
+        return []  # a few samples correlate with anything
+    down = (("upper", slice(rows)), ("lower", slice(rows, None)))
+    across = (("left", slice(columns)), ("right", slice(columns, None)))
+    return [(f"{row} {column}", (high, wide)) for row, high in down for column, wide in across]
 
 
 def _square(values: NDArray[np.float32]) -> float:
