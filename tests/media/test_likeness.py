@@ -128,13 +128,22 @@ def test_faults_are_said_in_words(result: Thumb, text: str) -> None:
     assert found.text.startswith(text)
 
 
-def test_a_spoilt_quarter_is_told() -> None:
-    """A picture of which a part is black, or moved along, does not look like the source there."""
+@pytest.mark.parametrize(
+    ("part", "text"),
+    [
+        (np.float32(0), "is black in its lower left quarter"),
+        (np.float32(0.4), "does not look like the source in its lower left quarter (correlation "),
+        (scene(seed=9)[ROWS // 2 :, : COLUMNS // 2], "does not look like the source in its lower left quarter"),
+    ],
+)
+def test_a_spoilt_quarter_is_told(part: Thumb, text: str) -> None:
+    """A picture that is right but for a part of it, which is black, flat or from elsewhere."""
     result = scene(seed=3)
-    result[ROWS // 2 :, : COLUMNS // 2] = 0
+    result[ROWS // 2 :, : COLUMNS // 2] = part
     found = judge(result, scene(seed=3), neighbours())
     assert found is not None
-    assert found.text.startswith("does not look like the source in its lower left quarter (correlation ")
+    assert found.text.startswith(text)
+    assert not found.soft
 
 
 def test_the_last_net_is_soft() -> None:

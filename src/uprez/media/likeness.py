@@ -78,7 +78,7 @@ def judge(result: Thumb, due: Thumb, others: Sequence[tuple[str, Thumb]] = ()) -
     `others` are further frames of the source, each with its name ("the frame 1 later").
     """
     wrong = _shown_instead(result, due, others)
-    unlike = _uncorrelated(result, due)
+    unlike = _unlike(result, due)
     if wrong is not None and (unlike is None or _explains(wrong[1], result, due)):
         return Finding(text=wrong[0])
     if unlike is not None:
@@ -127,11 +127,7 @@ def alternatives(due: Thumb) -> Iterator[Alternative]:
 def _shown_instead(result: Thumb, due: Thumb, others: Sequence[tuple[str, Thumb]]) -> Alternative | None:
     """Give the alternative that a result shows, of several the closest."""
     named = ((f"shows {name}", picture) for name, picture in others)
-    found = [
-        (text, wrong)
-        for text, wrong in (*named, *alternatives(due))
-        if psnr(wrong, due) < APART_DB and projection(result, due, wrong) > PROJECTION
-    ]
+    found = [(text, wrong) for text, wrong in (*named, *alternatives(due)) if _is(result, due, wrong)]
     return min(found, key=lambda each: _square(each[1] - result), default=None)
 
 
@@ -140,15 +136,28 @@ def _explains(wrong: Thumb, result: Thumb, due: Thumb) -> bool:
     return _square(result - wrong) < 0.5 * _square(result - due)
 
 
-def _uncorrelated(result: Thumb, due: Thumb) -> Finding | None:
-    """Compare what is in the pictures: in the whole, then in each quarter, of which one may be spoilt alone."""
-    parts = [("", (slice(None), slice(None)), CONTRAST_DB)]
-    parts += [(f" in its {name} quarter", place, QUARTER_CONTRAST_DB) for name, place in _quarters(due.shape)]
-    for where, place, contrast in parts:
-        flat = np.broadcast_to(due[place].mean(axis=(0, 1)), due[place].shape)
-        if psnr(flat, due[place]) < contrast and (found := correlation(result[place], due[place])) < CORRELATION:
-            return Finding(text=f"does not look like the source{where} (correlation {found:.2f})")
+def _unlike(result: Thumb, due: Thumb) -> Finding | None:
+    """Look at what is in the whole, then at each quarter, of which one may be spoilt alone."""
+    if (found := _uncorrelated(result, due, CONTRAST_DB)) is not None:
+        return Finding(text=f"does not look like the source (correlation {found:.2f})")
+    for name, place in _quarters(due.shape):
+        part, black = due[place], np.zeros_like(due[place])
+        if _is(result[place], part, black):
+            return Finding(text=f"is black in its {name} quarter")
+        if (found := _uncorrelated(result[place], part, QUARTER_CONTRAST_DB)) is not None:
+            return Finding(text=f"does not look like the source in its {name} quarter (correlation {found:.2f})")
     return None
+
+
+def _uncorrelated(result: Thumb, due: Thumb, contrast: float) -> float | None:
+    """Give the correlation where it is too low; None where it is not, or says nothing."""
+    flat = np.broadcast_to(due.mean(axis=(0, 1)), due.shape)
+    found = correlation(result, due) if psnr(flat, due) < contrast else 1.0
+    return found if found < CORRELATION else None
+
+
+def _is(result: Thumb, due: Thumb, wrong: Thumb) -> bool:
+    return psnr(wrong, due) < APART_DB and projection(result, due, wrong) > PROJECTION
 
 
 def _quarters(shape: tuple[int, ...]) -> list[tuple[str, tuple[slice, slice]]]:
