@@ -6,6 +6,7 @@ KILLS_ARGS ?=
 LARGE_ARGS ?=
 FUZZ_ARGS ?=
 MATRIX_ARGS ?=
+LIKENESS_ARGS ?=
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -16,7 +17,7 @@ WHEELHOUSE := .cache/wheelhouse
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo demo-cloud test check bench kills large media-matrix fuzz faults live materials wheelhouse setup lock pins clean
+.PHONY: help demo demo-cloud test check bench kills large media-matrix likeness fuzz faults live materials wheelhouse setup lock pins clean
 
 help: ## print this list
 	@echo "uprez: make ..."
@@ -52,6 +53,9 @@ large: setup materials ## 12 GB, 5 GB and a byte, 20,000 objects (LARGE_ARGS="--
 
 media-matrix: setup ## clips of every kind by Debian's ffmpeg through enhance (MATRIX_ARGS="--write docs/media-matrix.md" keeps the table)
 	$(BIN)/python tools/media_matrix.py $(MATRIX_ARGS)
+
+likeness: setup materials ## good clips that are hard to judge, and wrong pictures (LIKENESS_ARGS="--write docs/likeness.md" keeps the tables)
+	$(BIN)/python tools/likeness.py $(LIKENESS_ARGS)
 
 fuzz: setup ## 10,000 damaged small videos through probe and decode (FUZZ_ARGS="--write docs/fuzz.md" keeps the table)
 	$(BIN)/python tools/fuzz.py $(FUZZ_ARGS)

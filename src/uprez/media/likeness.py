@@ -34,6 +34,8 @@ CORRELATION = 0.5
 """Least correlation of a result with its source, each channel's mean taken off."""
 CONTRAST_DB = 32.0
 """A source that is closer than this to its own mean colour has too little in it to correlate with."""
+QUARTER_CONTRAST_DB = 26.0
+"""The same of a quarter of it, where noise weighs more."""
 FLOOR_DB = 14.0
 """The last net: least PSNR."""
 AGREEING_DB = 30.0
@@ -76,7 +78,7 @@ def judge(result: Thumb, due: Thumb, others: Sequence[tuple[str, Thumb]] = ()) -
     `others` are further frames of the source, each with its name ("the frame 1 later").
     """
     wrong = _shown_instead(result, due, others)
-    unlike = _uncorrelated(result, due)
+    unlike = _unlike(result, due)
     if wrong is not None and (unlike is None or _explains(wrong[1], result, due)):
         return Finding(text=wrong[0])
     if unlike is not None:
@@ -111,25 +113,35 @@ def projection(result: Thumb, due: Thumb, wrong: Thumb) -> float:
 
 
 def alternatives(due: Thumb) -> Iterator[Alternative]:
-    """Give the wrong pictures that a frame becomes by faults of programs and drivers."""
+    """Give the wrong pictures that a frame becomes by faults of programs and drivers; `colourless` is one more."""
     yield from ((_exchanged(order), due[:, :, order]) for order in permutations(range(3)) if order != (0, 1, 2))
-    luma = due @ _LUMA
-    yield "its two chroma planes are swapped", _swapped(due, luma)
-    yield "has lost its colour", np.repeat(luma[:, :, None], 3, axis=2)
+    yield "its two chroma planes are swapped", _swapped(due)
     yield "is black", np.zeros_like(due)
     yield "is mirrored left to right", due[:, ::-1]
     yield "is mirrored top to bottom", due[::-1]
     yield "is turned upside down", due[::-1, ::-1]
 
 
+def colourless(picture: Thumb) -> Thumb:
+    """Give a picture without its colour."""
+    return np.repeat((picture @ _LUMA)[:, :, None], 3, axis=2)
+
+
+def halved(picture: Thumb) -> Thumb:
+    """Give the means of 2x2 samples: a picture's colour stays, and its noise, which an encoder removes, does not."""
+    rows, columns = (max(1, side // 2) for side in picture.shape[:2])
+    down, across = picture.shape[0] // rows, picture.shape[1] // columns
+    whole = picture[: rows * down, : columns * across]
+    means: Thumb = whole.reshape(rows, down, columns, across, 3).mean(axis=(1, 3))
+    return means
+
+
 def _shown_instead(result: Thumb, due: Thumb, others: Sequence[tuple[str, Thumb]]) -> Alternative | None:
     """Give the alternative that a result shows, of several the closest."""
     named = ((f"shows {name}", picture) for name, picture in others)
-    found = [
-        (text, wrong)
-        for text, wrong in (*named, *alternatives(due))
-        if psnr(wrong, due) < APART_DB and projection(result, due, wrong) > PROJECTION
-    ]
+    found = [(text, wrong) for text, wrong in (*named, *alternatives(due)) if _is(result, due, wrong)]
+    if _is(halved(result), halved(due), colourless(halved(due))):
+        found.append(("has lost its colour", colourless(due)))
     return min(found, key=lambda each: _square(each[1] - result), default=None)
 
 
@@ -138,14 +150,37 @@ def _explains(wrong: Thumb, result: Thumb, due: Thumb) -> bool:
     return _square(result - wrong) < 0.5 * _square(result - due)
 
 
-def _uncorrelated(result: Thumb, due: Thumb) -> Finding | None:
+def _unlike(result: Thumb, due: Thumb) -> Finding | None:
+    """Look at what is in the whole, then at each quarter, of which one may be spoilt alone."""
+    if (found := _uncorrelated(result, due, CONTRAST_DB)) is not None:
+        return Finding(text=f"does not look like the source (correlation {found:.2f})")
+    for name, place in _quarters(due.shape):
+        part, black = due[place], np.zeros_like(due[place])
+        if _is(result[place], part, black):
+            return Finding(text=f"is black in its {name} quarter")
+        if (found := _uncorrelated(result[place], part, QUARTER_CONTRAST_DB)) is not None:
+            return Finding(text=f"does not look like the source in its {name} quarter (correlation {found:.2f})")
+    return None
+
+
+def _uncorrelated(result: Thumb, due: Thumb, contrast: float) -> float | None:
+    """Give the correlation where it is too low; None where it is not, or says nothing."""
     flat = np.broadcast_to(due.mean(axis=(0, 1)), due.shape)
-    if psnr(flat, due) >= CONTRAST_DB:
-        return None
-    found = correlation(result, due)
-    if found >= CORRELATION:
-        return None
-    return Finding(text=f"does not look like the source (correlation {found:.2f})")
+    found = correlation(result, due) if psnr(flat, due) < contrast else 1.0
+    return found if found < CORRELATION else None
+
+
+def _is(result: Thumb, due: Thumb, wrong: Thumb) -> bool:
+    return psnr(wrong, due) < APART_DB and projection(result, due, wrong) > PROJECTION
+
+
+def _quarters(shape: tuple[int, ...]) -> list[tuple[str, tuple[slice, slice]]]:
+    rows, columns = shape[0] // 2, shape[1] // 2
+    if min(rows, columns) < LEAST_SIDE // 2:
+        return []  # a few samples correlate with anything
+    down = (("upper", slice(rows)), ("lower", slice(rows, None)))
+    across = (("left", slice(columns)), ("right", slice(columns, None)))
+    return [(f"{row} {column}", (high, wide)) for row, high in down for column, wide in across]
 
 
 def _square(values: NDArray[np.float32]) -> float:
@@ -163,10 +198,10 @@ def _exchanged(order: tuple[int, ...]) -> str:
     return f"{' and '.join(moved)} are swapped" if len(moved) == 2 else f"has {_CHANNELS[order[0]]} for red, and so on"
 
 
-def _swapped(due: Thumb, luma: NDArray[np.float32]) -> Thumb:
+def _swapped(due: Thumb) -> Thumb:
     """Exchange U and V: the differences of blue and of red from luma, each in its own scale."""
-    red_share, _, blue_share = (float(share) for share in _LUMA)
-    u, v = (due[:, :, 2] - luma) / (1 - blue_share), (due[:, :, 0] - luma) / (1 - red_share)
-    red, blue = luma + u * np.float32(1 - red_share), luma + v * np.float32(1 - blue_share)
-    green = (luma - np.float32(red_share) * red - np.float32(blue_share) * blue) / _LUMA[1]
-    return np.stack([red, green, blue], axis=-1)
+    luma = due @ _LUMA
+    red_share, green_share, blue_share = _LUMA
+    red = luma + (due[:, :, 2] - luma) * ((1 - red_share) / (1 - blue_share))
+    blue = luma + (due[:, :, 0] - luma) * ((1 - blue_share) / (1 - red_share))
+    return np.stack([red, (luma - red_share * red - blue_share * blue) / green_share, blue], axis=-1)

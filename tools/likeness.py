@@ -1,0 +1,399 @@
+"""Measure what `uprez.media.likeness` decides by: good clips that must pass, and wrong pictures that must not.
+
+Each clip of tools/likeness_clips.py is enlarged twice by each model, through the product's own graphs, and encoded and
+decoded again by its own encoder. Every frame is judged; then wrong pictures are put in its place. Ends with 1 where a
+good frame is blamed. About a minute of two cores.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+
+import likeness_clips
+import materials
+from likeness_clips import CLIPS, COLOUR, Clip
+from uprez.enhance.upscale import Upscaler, open_upscaler
+from uprez.job import Encoding, Options, Video
+from uprez.media import decode, encode, likeness, probe
+from uprez.media.frame import Frame
+from uprez.media.likeness import APART_DB, Thumb
+from uprez.media.target import target
+from uprez.models import MODELS, weights
+
+REPO = Path(__file__).resolve().parent.parent
+NETWORKS = ("lanczos", "realesr-animevideov3")
+QUALITIES = (18, 28)
+"""Of x264: the default, and one that shows."""
+REACH = 2
+"""Neighbours on either side that a wrong picture is judged beside."""
+THREADS = 2
+KINDS = {
+    "time": (),
+    "channels": ("swapped", "for red"),
+    "colour lost": (),
+    "black": ("is black",),
+    "mirrors": ("mirrored", "upside down"),
+}
+"""Alternatives by words of theirs; the two without any are no faults of one picture."""
+
+HEADER = """# Likeness
+
+Made by `make likeness`: {clips} good clips that are hard to judge (`tools/likeness_clips.py`), enlarged twice by
+{models}, as made and by x264 at crf {qualities}; {frames} frames. Whether a
+result's frame shows the source's is decided on thumbs of at most {side} samples a side, averages of exact areas, in
+which a model's work is small. With r the result, s the source's frame and v a wrong alternative:
+
+- p = <r-s, v-s> / |v-s|^2 is 0 for the right picture and 1 for the wrong one. It may be at most **{projection}**: noise
+  that a model removes and another frame does not have gives up to 0.5, and the largest of a good frame below is
+  {largest:.2f}.
+- An alternative counts where its PSNR with s is less than **{apart:g} dB**: closer ones differ less than what models
+  and encoders change. At 38 dB slow fades and night scenes gave false alarms.
+- r and s, each channel's mean taken off, correlate by at least **{correlation}**: good frames do by far more, other
+  pictures hardly. Only where s has a contrast, less than **{contrast:g} dB** to its mean colour, or a quarter of it
+  less than **{quarter:g} dB**: what is flatter is mostly noise.
+- PSNR of r and s is at least **{floor:g} dB**: a last net, below what TV static gives. Two attempts that agree
+  outweigh this rule and no other.
+
+Alternatives are other frames of the source; red, green and blue in any other order; U and V swapped; colour lost, on
+means of 2x2 samples, where noise of colour is no colour; black, a quarter's too; both mirrors; upside down. PSNR is
+over R', G' and B' of the thumbs.
+
+## Good frames
+
+Judged beside every other frame of the clip. The worst of each clip; p by kind of alternative, "-" where none is far
+enough from the frame.
+
+| clip | contrast, dB | PSNR, lanczos | PSNR, network | correlation | a quarter's | {kinds} | blamed |
+|---|---|---|---|---|---|{lines}---|
+"""
+WRONG_HEADER = """
+## Wrong pictures
+
+Put in the place of every good frame from which they differ by less than {apart:g} dB, and judged beside the two frames
+on either side, unless another number is named.
+
+| instead of it | frames | found | missed in |
+|---|---|---|---|
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Version:
+    """What became of a clip."""
+
+    model: str
+    quality: int | None
+    """crf; None: as the model made it."""
+    thumbs: list[Thumb]
+    exchanged: list[Thumb]
+    """Those of the same frames with their chroma planes swapped."""
+    gray: list[Thumb]
+    """And without chroma."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """A clip, its thumbs and those of its versions."""
+
+    clip: Clip
+    due: list[Thumb]
+    other: list[Thumb]
+    """Of a clip of other footage."""
+    versions: list[Version]
+
+    def around(self, number: int, reach: int) -> list[tuple[str, Thumb]]:
+        """So many frames on either side of one, with their names."""
+        near = range(max(0, number - reach), min(len(self.due), number + reach + 1))
+        return [(f"the frame {n - number:+d}", self.due[n]) for n in near if n != number]
+
+    def judged(self, result: Thumb, number: int, reach: int) -> likeness.Finding | None:
+        """Judge a picture that stands in a frame's place."""
+        return likeness.judge(result, self.due[number], self.around(number, reach))
+
+
+@dataclass(kw_only=True)
+class Rate:
+    """How often a wrong picture is found."""
+
+    frames: int = 0
+    found: int = 0
+    missed: Counter[str] = field(default_factory=Counter)
+
+
+def main() -> int:
+    """Measure and print; gives the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    names = [clip.name for clip in CLIPS]
+    parser.add_argument("--clip", action="append", choices=names, metavar="NAME", help="only this one; repeatable")
+    parser.add_argument("--model", action="append", choices=NETWORKS, help="only this one; repeatable")
+    parser.add_argument("--cache", type=Path, default=REPO / ".cache" / "uprez", help="folder of converted networks")
+    parser.add_argument("--write", type=Path, metavar="FILE", help="keep the tables in this file")
+    given = parser.parse_args()
+    models = tuple(given.model or NETWORKS)
+    chosen = [clip for clip in CLIPS if not given.clip or clip.name in given.clip]
+    measured = []
+    for clip in chosen:
+        measured.append(measure(clip, materials.FOLDER, models, given.cache))
+        print(row(measured[-1]), flush=True)
+    page = HEADER.format(**_facts(measured, models)) + "".join(f"{row(each)}\n" for each in measured)
+    found = "".join(f"{line}\n" for line in wrong_rows(measured))
+    print(found)
+    if given.write:
+        given.write.write_text(page + WRONG_HEADER.format(apart=APART_DB) + found)
+    blamed = [(each.clip.name, *fault) for each in measured for fault in blames(each)]
+    for fault in blamed:
+        print("blamed:", *fault)
+    return 1 if blamed else 0
+
+
+# --- making
+
+
+def measure(clip: Clip, folder: Path, models: Sequence[str], cache: Path) -> Measured:
+    """Enlarge a clip, encode and decode it, and take the thumbs of it all."""
+    made = likeness_clips.frames(clip, folder)
+    facts = likeness_clips.video(made)
+    size = likeness.size_of(facts)
+    footage = next(each for each in CLIPS if each.footage not in {clip.footage, "none"})
+    other = likeness_clips.frames(footage, folder)
+    return Measured(
+        clip=clip,
+        due=[likeness.thumb(frame, COLOUR, size) for frame in made],
+        other=[likeness.thumb(frame, COLOUR, size) for frame in other],
+        versions=[version for model in models for version in _versions(model, facts, made, size, cache)],
+    )
+
+
+def _versions(model: str, facts: Video, made: list[Frame], size: tuple[int, int], cache: Path) -> Iterator[Version]:
+    upscaler = _upscaler(model, facts, cache)
+    results = [upscaler(frame) for frame in made]
+    for quality in (None, *QUALITIES):
+        seen = results if quality is None else encoded(results, quality)
+        yield Version(
+            model=model,
+            quality=quality,
+            thumbs=[likeness.thumb(frame, COLOUR, size) for frame in seen],
+            exchanged=[likeness.thumb(_exchanged(frame), COLOUR, size) for frame in seen],
+            gray=[likeness.thumb(_gray(frame), COLOUR, size) for frame in seen],
+        )
+
+
+def _upscaler(model: str, facts: Video, cache: Path) -> Upscaler:
+    wanted = target(facts, Options(scale=Fraction(2), model=model))
+    network = weights.ensure(MODELS[model], cache, progress=_progress)
+    return open_upscaler(network, MODELS[model], facts, wanted, families=("openvino", "cpu"), threads=THREADS)
+
+
+def encoded(frames: list[Frame], quality: int) -> list[Frame]:
+    """Give frames as x264 leaves them."""
+    rows, columns = frames[0].planes[0].shape
+    picture = encode.Picture(width=columns, height=rows, sar=Fraction(1), rate=Fraction(25), colour=COLOUR)
+    options = (("crf", str(quality)), ("preset", "medium"))
+    encoding = Encoding(codec="h264", rung="libx264", pix_fmt="yuv420p", options=options, threads=THREADS)
+    with tempfile.TemporaryDirectory(prefix="uprez-likeness-") as folder:
+        path = Path(folder) / "clip.mkv"
+        with encode.Encoder(path, encoding, picture) as encoder:
+            for frame in frames:
+                encoder.write(frame)
+        url = path.as_uri()
+        return list(decode.frames(url, probe.index(url), 0, len(frames), threads=THREADS))
+
+
+def _exchanged(frame: Frame) -> Frame:
+    y, u, v = frame.planes
+    return Frame(planes=(y, v, u), pts=frame.pts)
+
+
+def _gray(frame: Frame) -> Frame:
+    luma, *chroma = frame.planes
+    return Frame(planes=(luma, *(np.full_like(plane, 128) for plane in chroma)), pts=frame.pts)
+
+
+def _progress(text: str, _done: int, _total: int) -> None:
+    print(text, flush=True)
+
+
+# --- good frames
+
+
+def blames(measured: Measured) -> list[tuple[str, int | None, int, str]]:
+    """List the good frames that are blamed: model, quality, number, why."""
+    return [
+        (version.model, version.quality, number, found.text)
+        for version in measured.versions
+        for number, result in enumerate(version.thumbs)
+        if (found := measured.judged(result, number, len(measured.due))) is not None
+    ]
+
+
+def row(measured: Measured) -> str:
+    """Give a clip's line of the table."""
+    pairs = [pair for version in measured.versions for pair in zip(version.thumbs, measured.due, strict=True)]
+    contrast = min(_contrast(due) for due in measured.due)
+    cells = [measured.clip.name, _decibels(contrast)]
+    cells += [_decibels(_worst_psnr(measured, model)) for model in NETWORKS]
+    cells += [_least([likeness.correlation(*pair) for pair in pairs if _contrast(pair[1]) < likeness.CONTRAST_DB])]
+    cells += [_least([likeness.correlation(*part) for pair in pairs for part in _quarters(*pair)])]
+    largest = _largest(measured)
+    cells += ["-" if math.isinf(largest[kind]) else f"{max(0.0, largest[kind]):.2f}" for kind in KINDS]
+    return f"| {' | '.join([*cells, str(len(blames(measured)))])} |"
+
+
+def _worst_psnr(measured: Measured, model: str) -> float:
+    mine = [version for version in measured.versions if version.model == model]
+    return min(
+        (likeness.psnr(*pair) for v in mine for pair in zip(v.thumbs, measured.due, strict=True)), default=math.nan
+    )
+
+
+def _quarters(result: Thumb, due: Thumb) -> Iterator[tuple[Thumb, Thumb]]:
+    """Give the quarters that have enough in them."""
+    rows, columns = due.shape[0] // 2, due.shape[1] // 2
+    for down in (slice(rows), slice(rows, None)):
+        for across in (slice(columns), slice(columns, None)):
+            if _contrast(due[down, across]) < likeness.QUARTER_CONTRAST_DB:
+                yield result[down, across], due[down, across]
+
+
+def _contrast(due: Thumb) -> float:
+    return likeness.psnr(np.broadcast_to(due.mean(axis=(0, 1)), due.shape), due)
+
+
+def _largest(measured: Measured) -> dict[str, float]:
+    """Give the largest p of a good frame by kind of alternative."""
+    largest: dict[str, float] = {}
+    for number, due in enumerate(measured.due):
+        results = [version.thumbs[number] for version in measured.versions]
+        tried = [("time", wrong) for _, wrong in measured.around(number, len(measured.due))]
+        tried += [(_kind(text), wrong) for text, wrong in likeness.alternatives(due)]
+        found = [(kind, _projection(results, due, wrong)) for kind, wrong in tried]
+        small = likeness.halved(due)
+        found.append(
+            ("colour lost", _projection([likeness.halved(r) for r in results], small, likeness.colourless(small)))
+        )
+        for kind, p in found:
+            largest[kind] = max(p, largest.get(kind, -math.inf))
+    return largest
+
+
+def _kind(text: str) -> str:
+    return next(kind for kind, words in KINDS.items() if any(word in text for word in words))
+
+
+def _projection(results: Sequence[Thumb], due: Thumb, wrong: Thumb) -> float:
+    """Give the largest p of several results; minus infinity where the alternative does not count."""
+    if likeness.psnr(wrong, due) >= APART_DB:
+        return -math.inf
+    return max(likeness.projection(result, due, wrong) for result in results)
+
+
+# --- wrong ones
+
+Wrong = Callable[[Measured, Version, int], Thumb | None]
+"""Gives what stands in a frame's place; None where there is nothing."""
+
+
+def _shifted(step: int) -> Wrong:
+    def wrong(_: Measured, version: Version, number: int) -> Thumb | None:
+        return version.thumbs[number + step] if 0 <= number + step < len(version.thumbs) else None
+
+    return wrong
+
+
+def _blackened(_: Measured, version: Version, number: int) -> Thumb:
+    """The lower half is missing, as where a decoder gave up."""
+    result = version.thumbs[number].copy()
+    result[result.shape[0] // 2 :] = 0
+    return result
+
+
+FROZEN = "the first frame, 3 or more frames later"
+WRONGS: dict[str, Wrong] = {
+    "the frame 1 later": _shifted(1),
+    "the frame 1 earlier": _shifted(-1),
+    "the frame 2 later": _shifted(2),
+    "the frame 2 earlier": _shifted(-2),
+    FROZEN: lambda _, v, n: v.thumbs[0] if n > REACH else None,
+    "red and blue swapped": lambda _, v, n: v.thumbs[n][:, :, ::-1],
+    "red and green swapped": lambda _, v, n: v.thumbs[n][:, :, [1, 0, 2]],
+    "U and V swapped": lambda _, v, n: v.exchanged[n],
+    "another clip": lambda m, _, n: m.other[n],
+    "another clip, as bright": lambda m, _, n: m.other[n] * np.float32(m.due[n].mean() / m.other[n].mean()),
+    "black": lambda _, v, n: np.zeros_like(v.thumbs[n]),
+    "gray": lambda _, v, n: np.full_like(v.thumbs[n], 0.5),
+    "colour lost": lambda _, v, n: v.gray[n],
+    "mirrored left to right": lambda _, v, n: v.thumbs[n][:, ::-1],
+    "mirrored top to bottom": lambda _, v, n: v.thumbs[n][::-1],
+    "lower half black": _blackened,
+    "rolled by 1/16 to the right": lambda _, v, n: np.roll(v.thumbs[n], v.thumbs[n].shape[1] // 16, axis=1),
+}
+
+
+def rate(measured: Sequence[Measured], wrong: Wrong, *, reach: int = REACH) -> Rate:
+    """Put a wrong picture in every frame's place from which it differs enough, and count where it is found."""
+    counted = Rate()
+    for each in measured:
+        for version in each.versions:
+            for number, right in enumerate(version.thumbs):
+                picture = wrong(each, version, number)
+                if picture is None or likeness.psnr(picture, right) >= APART_DB:
+                    continue
+                found = each.judged(picture, number, reach) is not None
+                counted.frames, counted.found = counted.frames + 1, counted.found + found
+                counted.missed[each.clip.name] += not found
+    return counted
+
+
+def wrong_rows(measured: Sequence[Measured]) -> Iterator[str]:
+    """Give the lines of the second table."""
+    tries = [(name, wrong, REACH) for name, wrong in WRONGS.items()]
+    tries.append((f"{FROZEN}, beside all {likeness_clips.FRAMES}", WRONGS[FROZEN], likeness_clips.FRAMES))
+    for name, wrong, reach in tries:
+        counted = rate(measured, wrong, reach=reach)
+        missed = ", ".join(f"{clip} {count}" for clip, count in counted.missed.most_common(4) if count)
+        share = f"{100 * counted.found / counted.frames:.1f} %" if counted.frames else "-"
+        yield f"| {name} | {counted.frames} | {share} | {missed} |"
+
+
+# --- words
+
+
+def _facts(measured: Sequence[Measured], models: Sequence[str]) -> dict[str, object]:
+    return {
+        "clips": len(measured),
+        "models": " and ".join(models),
+        "qualities": " and ".join(str(quality) for quality in QUALITIES),
+        "frames": sum(len(version.thumbs) for each in measured for version in each.versions),
+        "side": likeness.SIDE,
+        "projection": likeness.PROJECTION,
+        "largest": max(p for each in measured for p in _largest(each).values()),
+        "apart": APART_DB,
+        "correlation": likeness.CORRELATION,
+        "contrast": likeness.CONTRAST_DB,
+        "quarter": likeness.QUARTER_CONTRAST_DB,
+        "floor": likeness.FLOOR_DB,
+        "kinds": " | ".join(f"p, {kind}" for kind in KINDS),
+        "lines": "---|" * len(KINDS),
+    }
+
+
+def _decibels(value: float) -> str:
+    return "-" if math.isnan(value) else "equal" if math.isinf(value) else f"{value:.1f}"
+
+
+def _least(values: Sequence[float]) -> str:
+    return f"{min(values):.2f}" if values else "-"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
