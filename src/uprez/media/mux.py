@@ -40,6 +40,10 @@ CARRIES: dict[str, dict[StreamKind, frozenset[str]]] = {
         "audio": frozenset({"aac", "ac3", "alac", "eac3", "flac", "mp3", "opus"}),
         "subtitle": frozenset({"mov_text"}),
     },
+    "mov": {
+        "audio": frozenset({"aac", "ac3", "alac", "eac3", "mp3", *_PCM_SOUND}),
+        "subtitle": frozenset({"mov_text"}),
+    },
     "mkv": {
         "audio": frozenset((*_LOSSY_SOUND, *_LOSSLESS_SOUND, *_PCM_SOUND)),
         "subtitle": frozenset({"ass", "dvb_subtitle", "dvd_subtitle", "hdmv_pgs_subtitle", "ssa", "subrip", "webvtt"}),
@@ -49,8 +53,13 @@ CARRIES: dict[str, dict[StreamKind, frozenset[str]]] = {
 
 PRIMING = 1
 """Packets of sound that a decoder hears before the first that a person does."""
-_PICTURES = {"mp4": frozenset({"h264", "hevc"}), "mkv": frozenset({"h264", "hevc", "ffv1"})}
-_FORMATS = {"mp4": "mp4", "mkv": "matroska"}
+PICTURES = {
+    "mp4": frozenset({"h264", "hevc", "av1"}),
+    "mov": frozenset({"h264", "hevc", "prores"}),
+    "mkv": frozenset({"h264", "hevc", "av1", "prores", "ffv1"}),
+}
+"""The codecs of results that each container takes."""
+_FORMATS = {"mp4": "mp4", "mov": "mov", "mkv": "matroska"}
 _OF_THE_FILE = frozenset({"major_brand", "minor_version", "compatible_brands", "encoder", "duration"})
 """Metadata that describes the source's file and would be wrong in another."""
 
@@ -58,7 +67,7 @@ _OF_THE_FILE = frozenset({"major_brand", "minor_version", "compatible_brands", "
 def container_for(video: Video, codec: str) -> str:
     """Give the suffix of a result: "mp4" when the source is MP4 or QuickTime and all of it fits there, else "mkv"."""
     played = [stream for stream in video.others if stream.kind in ("audio", "subtitle")]
-    fits = codec in _PICTURES["mp4"] and all(_fits(stream, "mp4") for stream in played)
+    fits = codec in PICTURES["mp4"] and all(_fits(stream, "mp4") for stream in played)
     return "mp4" if video.is_of("mov") and fits else "mkv"
 
 

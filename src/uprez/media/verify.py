@@ -12,7 +12,7 @@ from av.video.stream import VideoStream
 
 from uprez.errors import InputError, VerifyError
 from uprez.job import Encoding, Index, Plan, Segment
-from uprez.media.encode import extradata_sha256
+from uprez.media.encode import extradata_sha256, pix_fmt_of
 from uprez.media.mux import carried, taken
 from uprez.media.source import fraction, opened, shown
 from uprez.media.timeline import Timeline, planned
@@ -87,10 +87,8 @@ def _picture(streams: tuple[VideoStream, ...], name: str) -> VideoStream:
 
 def _check_picture(stream: VideoStream, plan: Plan, name: str) -> None:
     encoding = plan.preflight.encoding
-    # FFmpeg names full range twice: in the range, and in the old yuvj formats that its decoders still give.
-    pix_fmt = (stream.pix_fmt or "").replace("yuvj", "yuv")
-    got = (stream.codec_context.codec.canonical_name, stream.width, stream.height, pix_fmt)
-    due = (encoding.codec, plan.width, plan.height, encoding.pix_fmt)
+    got = (stream.codec_context.codec.canonical_name, stream.width, stream.height, pix_fmt_of(stream))
+    due = (encoding.codec, plan.width, plan.height, encoding.decoded_as or encoding.pix_fmt)
     if got != due:
         raise VerifyError(f"{name}: holds {_kind(got)}, the plan says {_kind(due)}")
 
