@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from uprez.errors import EXIT_USAGE, UsageError
@@ -90,3 +92,17 @@ def test_what_only_the_cpu_knows_is_known() -> None:
     assert passed("av1", preset="6") == 'av1_nvenc: knows no preset "6" (p1 to p7)'
     assert "hevc_nvenc: its quality goes from 1" in str(passed("auto", crf=0))
     assert {passed("h264"), passed("hevc", preset="p6"), passed("prores", preset="hq"), passed("ffv1")} == {None}
+
+
+def test_the_page_has_the_table() -> None:
+    """Every encoder stands in the reference, in the ladders' order, with its scale, its presets and its defaults."""
+    page = Path(__file__).resolve().parents[2] / "docs" / "reference" / "media.md"
+    _, _, table = page.read_text(encoding="utf-8").partition("| codec | encoder |")
+    rows = [line for line in table.splitlines()[2:] if line.startswith("|")]
+    listed = [rung for rungs in LADDERS.values() for rung in rungs]
+    for rung, row in zip(listed, rows, strict=True):
+        assert f"| {rung.encoder}" in row
+        assert not rung.quality or f"| {rung.quality.best} to {rung.quality.worst} ({rung.quality.default}) |" in row
+        assert not rung.presets or f"({rung.presets.default}) |" in row
+        assert not rung.presets or str(rung.presets) in row or rung.encoder == "libx265"
+        assert row.endswith("| yes |" if rung.says_hdr else "| no |")
