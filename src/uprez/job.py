@@ -273,7 +273,8 @@ class Preflight:
     extradata_sha256: str
     """SHA-256 of the extradata of one GOP encoded with `encoding`."""
     seconds_per_frame: float
-    """Of inference, measured on one frame of the video after a warm-up; cuts are made by it."""
+    """Of inference, measured on one frame of the video after a warm-up, or of encoding, where that takes longer; cuts
+    are made by it."""
     ladder: tuple[str, ...] = ()
     """Every rung tried, with why it was passed over."""
 

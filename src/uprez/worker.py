@@ -255,7 +255,14 @@ class _Worker:
         upscaler(frame)
         seconds = time.monotonic() - began
         picture = encode.picture(video, options, wanted)
-        choice = encode.choose(wanted.codec, picture, crf=options.crf, threads=task.threads, without=task.without)
+        choice = encode.choose(
+            wanted.codec,
+            picture,
+            crf=options.crf,
+            preset=options.encoder_preset,
+            threads=task.threads,
+            without=task.without,
+        )
         session = upscaler.session
         return Preflight(
             family=session.family,
@@ -264,7 +271,7 @@ class _Worker:
             device=session.device,
             encoding=choice.encoding,
             extradata_sha256=choice.extradata_sha256,
-            seconds_per_frame=seconds,
+            seconds_per_frame=max(seconds, choice.seconds_per_frame),
             ladder=(*session.ladder, *choice.ladder),
         )
 

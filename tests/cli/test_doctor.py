@@ -20,7 +20,7 @@ from s3_server import S3Server
 from uprez.cli import bucket_checks, machine_checks
 from uprez.cli.findings import Finding, examine, ok
 from uprez.errors import StoreError
-from uprez.media import encode
+from uprez.media import ladders
 from uprez.models import MODELS, weights
 
 Command = Callable[..., tuple[int, str, str]]
@@ -136,7 +136,7 @@ def test_an_expected_failure_keeps_its_hint() -> None:
 
 def test_a_codec_without_an_encoder_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     """The ladder that was tried is told."""
-    monkeypatch.setitem(encode.LADDERS, "hevc", ())
+    monkeypatch.setitem(ladders.LADDERS, "hevc", ())
     found = {finding.what: finding.level for finding in machine_checks.encoders()}
     assert found == {"encoder h264": "OK", "encoder hevc": "FAIL"}
 

@@ -170,7 +170,7 @@ BAD = [
     ("mode", "upscal", "--mode", "upscale"),
     ("codec", "h265", "--codec", "hevc"),
     ("crf", -1, "--crf", "0 (best)"),
-    ("crf", 52, "--crf", "0 (best)"),
+    ("crf", 64, "--crf", "0 (best)"),
     ("start", "-1", "--start", "write seconds"),
     ("start", "1:2:3:4", "--start", "write seconds"),
     ("start", "soon", "--start", "write seconds"),
@@ -341,10 +341,8 @@ def test_what_is_no_longer_needed_warns_once_and_does_nothing(config: Write) -> 
 
 def test_what_has_no_effect_yet_is_said_in_one_line(config: Write) -> None:
     """Keys of a later version are named together, and only where they differ from the default."""
-    config("vast: {min_vram: 12, wait: true}\nvideo: {precision: f32, encoder_preset: slow}\n")
-    assert load({}).notes == (
-        "[WARN] read, but this version does not act on it yet: video.encoder_preset, video.precision",
-    )
+    config("vast: {min_vram: 12, wait: true}\nvideo: {precision: f32, strategy: interp-first}\n")
+    assert load({}).notes == ("[WARN] read, but this version does not act on it yet: video.precision, video.strategy",)
 
 
 @pytest.mark.parametrize("mode", ["interp", "both"])
@@ -356,7 +354,15 @@ def test_interpolation_says_what_is_missing(mode: str) -> None:
 
 @pytest.mark.parametrize(
     ("name", "container"),
-    [(None, "auto"), ("a", "auto"), ("a.mp4", "mp4"), ("a.MKV", "mkv"), ("v1.2", "auto"), ("é #%.mp4", "mp4")],
+    [
+        (None, "auto"),
+        ("a", "auto"),
+        ("a.mp4", "mp4"),
+        ("a.MKV", "mkv"),
+        ("v1.2", "auto"),
+        ("é #%.mp4", "mp4"),
+        ("a.mov", "mov"),
+    ],
 )
 def test_the_container_is_read_off_the_name(name: str | None, container: str) -> None:
     """A suffix that uprez writes chooses the container; any other dot is part of the name."""
@@ -394,11 +400,38 @@ def test_a_near_miss_is_answered_with_the_nearest() -> None:
     assert caught.value.hint == "known: auto, h264, hevc, ffv1"
 
 
-def test_quality_means_nothing_to_a_lossless_codec(config: Write) -> None:
-    """--crf with ffv1 is refused before anything starts; a preset's quality is left out."""
-    with pytest.raises(UsageError, match="lossless"):
-        load({"codec": "ffv1", "crf": 20})
-    assert load({"codec": "ffv1"}, preset="high").options.crf is None
+@pytest.mark.parametrize(
+    ("codec", "flags", "words"),
+    [
+        ("ffv1", {"crf": "20"}, "--crf 20 means nothing to ffv1, which is lossless"),
+        ("prores", {"crf": "20"}, r"--crf 20 means nothing to prores, which has its quality from its profile"),
+        ("ffv1", {"encoder_preset": "slow"}, "--encoder-preset slow means nothing to ffv1"),
+    ],
+)
+def test_what_a_codec_has_not_is_refused(codec: str, flags: dict[str, str], words: str) -> None:
+    """A quality or a preset that means nothing to the codec stops the run before anything starts."""
+    with pytest.raises(UsageError, match=words):
+        load({"codec": codec, **flags})
+
+
+def test_a_preset_s_quality_is_for_codecs_that_have_one(config: Write) -> None:
+    """What a preset of ours says is left out where the codec has no such thing."""
+    config("presets: {mine: {preset: high, video: {encoder_preset: slow}}}\n")
+    for codec, crf, preset in (("ffv1", None, None), ("prores", None, "slow"), ("hevc", 16, "slow")):
+        options = load({"codec": codec}, preset="mine").options
+        assert (options.crf, options.encoder_preset) == (crf, preset)
+
+
+def test_the_encoder_and_its_preset_reach_the_options(config: Write) -> None:
+    """Codec, quality, preset, format and container of a file are those of the run, and flags go before them."""
+    config("video: {codec: av1, crf: 60, encoder_preset: 8, pix_fmt: yuv420p10le, container: mkv}\n")
+    options = load({}).options
+    assert (options.codec, options.crf, options.encoder_preset) == ("av1", 60, "8")
+    assert (options.pix_fmt, options.container) == ("yuv420p10le", "mkv")
+    flags = {"codec": "prores", "encoder_preset": "hq", "pix_fmt": "auto", "container": "mov"}
+    config("video: {codec: av1, encoder_preset: 8}\n")
+    options = load(flags).options
+    assert (options.codec, options.encoder_preset, options.container) == ("prores", "hq", "mov")
 
 
 def test_one_file_here_takes_the_picture_alone(folder: Path, config: Write) -> None:

@@ -5,15 +5,20 @@ from __future__ import annotations
 from dataclasses import replace
 from fractions import Fraction
 from itertools import accumulate
+from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from uprez.errors import InputError
 from uprez.fleet import plan as plans
-from uprez.job import Options, Survey
-from uprez.media import timeline
+from uprez.job import Colour, Encoding, Options, Survey
+from uprez.media import encode, timeline
+from uprez.media.frame import Frame
+from uprez.media.ladders import LADDERS
+from uprez.media.layouts import layout
 
 COUNTS = st.integers(1, 200_000)
 
@@ -87,3 +92,42 @@ def test_plan_of_nothing_is_refused(survey: Survey) -> None:
     """A start behind the end is the input's fault, said as such."""
     with pytest.raises(InputError):
         plans.make("job", 1, Options(start=Fraction(100)), survey, container="mkv")
+
+
+@pytest.mark.parametrize(
+    ("codec", "option", "pix_fmt", "share"),
+    [
+        ("h264", ("crf", "18"), "yuv420p", 0.53),
+        ("h264", ("cq", "20"), "yuv420p", 0.53),
+        ("hevc", ("crf", "8"), "yuv420p10le", 0.81),
+        ("h264", ("crf", "0"), "yuv444p", 1.01),
+        ("av1", ("crf", "1"), "yuv420p10le", 1.37),
+        ("prores", ("profile", "4444xq"), "yuv444p10le", 0.46),
+        ("ffv1", ("level", "3"), "yuv420p", 1.1),
+    ],
+)
+def test_a_segment_of_noise_fits_one_put(codec: str, option: tuple[str, str], pix_fmt: str, share: float) -> None:
+    """Whatever the quality, the frames of a segment cannot outgrow the 5 GB of one PUT, and are not cut for nothing."""
+    encoding = Encoding(codec=codec, rung="any", pix_fmt=pix_fmt, options=(option,), threads=1)
+    how = layout(pix_fmt)
+    raw = 3840 * 2160 * (1 + 2 / (how.across * how.down)) * how.depth / 8
+    frames = plans.frames_in_one_put(3840, 2160, encoding)
+    assert frames * raw * share <= 4_500_000_000
+    assert frames * raw * share >= 4_500_000_000 / 2
+
+
+@pytest.mark.parametrize(("codec", "crf"), [("h264", 18), ("h264", 0), ("hevc", 18), ("av1", 1), ("av1", 18)])
+def test_noise_is_as_large_as_the_table_says(tmp_path: Path, codec: str, crf: int) -> None:
+    """The shares are those of real encoders."""
+    colour = Colour(matrix="bt709", full_range=True, siting="left")
+    picture = encode.Picture(width=192, height=128, sar=Fraction(1), rate=Fraction(25), colour=colour)
+    software = LADDERS[codec][-1].encoder
+    encoding = encode.encoding(codec, software, picture, crf=crf, preset=None, threads=1)
+    generator = np.random.default_rng(1)
+    with encode.Encoder(tmp_path / "noise.mkv", encoding, picture) as encoder:
+        for number in range(8):
+            shapes = ((128, 192), (64, 96), (64, 96))
+            planes = tuple(generator.integers(0, 256, shape, np.uint8) for shape in shapes)
+            encoder.write(Frame(planes=planes, pts=number))
+    size = (tmp_path / "noise.mkv").stat().st_size
+    assert size <= 8 * 192 * 128 * 1.5 * plans.share_of_raw(encoding) * 1.02

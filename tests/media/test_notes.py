@@ -28,8 +28,8 @@ def test_what_is_lost_or_changed_is_said() -> None:
 
 
 def test_lost_hdr_metadata_is_said() -> None:
-    """Only HEVC results carry the mastering display and the light levels."""
+    """Only HEVC and AV1 results carry the mastering display and the light levels."""
     index = replace(INDEX, video=replace(VIDEO, mastering=Mastering(max_cll=1000)))
-    assert notes.of_index(index, Options(), "hevc") == []
+    assert [notes.of_index(index, Options(), codec) for codec in ("hevc", "av1")] == [[], []]
     (line,) = notes.of_index(index, Options(), "ffv1")
     assert "mastering display" in line

@@ -17,7 +17,7 @@ from uprez.cli import flags as shared
 def enhance(
     input: Annotated[Path, typer.Argument(callback=shared.sane, help="A video.")],  # noqa: A002  the argument's name
     output: Annotated[
-        Path, typer.Argument(callback=shared.sane, help="The file to make, .mp4 or .mkv; it must not exist.")
+        Path, typer.Argument(callback=shared.sane, help="The file to make: .mp4, .mkv or .mov; it must not exist.")
     ],
     *,
     flags: Mapping[str, object],
@@ -42,8 +42,8 @@ def enhance(
         raise UsageError(f"{input} is not a file")
     if output.exists() and input.samefile(output):
         raise UsageError(f"{output} is the input itself", hint="choose another name for the output")
-    if output.suffix.lower() not in (".mp4", ".mkv"):
-        raise UsageError(f"{output} has no suffix that uprez writes", hint="name it .mp4 or .mkv")
+    if output.suffix.lower() not in (".mp4", ".mkv", ".mov"):
+        raise UsageError(f"{output} has no suffix that uprez writes", hint="name it .mp4, .mkv or .mov")
     settings = load_one(input, output, flags, config=config, preset=preset)
     console = Console(as_json=as_json, verbose=verbose, beside=True)
     shared.tell(settings.notes, console.line)

@@ -19,8 +19,8 @@ GROUPS: dict[str, tuple[str, ...]] = {
         *("max_files", "dry_run", "download"),
     ),
     "Picture": (
-        *("scale", "model", "mode", "codec", "crf", "container", "precision", "start", "duration"),
-        *("pix_fmt", "deinterlace", "cfr", "segment_frames", "target_fps", "strategy", "encoder_preset"),
+        *("scale", "model", "mode", "codec", "crf", "encoder_preset", "pix_fmt", "container", "drop_unsupported"),
+        *("precision", "start", "duration", "deinterlace", "cfr", "segment_frames", "target_fps", "strategy"),
         "lowres_strategy",
     ),
     "Market and limits": ("market", "budget", "max_machines", "max_runtime", "wait"),

@@ -83,18 +83,23 @@ KEYS: dict[str, Key] = {
     ),
     "video.model": Key(kind=kinds.NAME, field="options.model", remote="free", help="See: uprez models list."),
     "video.codec": Key(
-        kind=choice("auto", "h264", "hevc", "ffv1"),
+        kind=choice("auto", *kinds.CODECS),
         field="options.codec",
         remote="free",
-        help="auto, h264, hevc or ffv1 (lossless).",
+        help="auto, h264, hevc, av1, prores or ffv1 (lossless).",
     ),
     "video.crf": Key(
-        kind=whole(0, 51, "0 (best) to 51; 18 to 24 is usual"),
+        kind=whole(0, kinds.WORST_QUALITY, "0 (best) to 51, for av1 1 to 63; 18 to 24 is usual"),
         field="options.crf",
         remote="free",
         help="Constant quality of the codec; lower is better.",
     ),
-    "video.encoder_preset": Key(kind=kinds.NAME, remote="free", not_yet=True, help="The encoder's speed (slow, p5)."),
+    "video.encoder_preset": Key(
+        kind=kinds.NAME,
+        field="options.encoder_preset",
+        remote="free",
+        help="The encoder's speed (slow, p5, 6), or ProRes' profile (hq).",
+    ),
     "video.pix_fmt": Key(
         kind=choice("auto", *kinds.PIX_FMTS, metavar="FORMAT"),
         field="options.pix_fmt",
@@ -114,7 +119,17 @@ KEYS: dict[str, Key] = {
         help="Constant frames a second: some repeated or left out.",
     ),
     "video.container": Key(
-        kind=choice("auto", *kinds.CONTAINERS), field="options.container", remote="free", help="auto, mp4 or mkv."
+        kind=choice("auto", *kinds.CONTAINERS),
+        field="options.container",
+        remote="free",
+        help="auto, mp4, mkv or mov.",
+    ),
+    "video.drop_unsupported": Key(
+        kind=kinds.SWITCH,
+        field="options.drop_unsupported",
+        remote="free",
+        not_yet=True,
+        help="Leave out what the container cannot carry.",
     ),
     "video.precision": Key(
         kind=choice("auto", "f32", "f16"), remote="free", not_yet=True, help="auto, f32 or f16: how the model computes."

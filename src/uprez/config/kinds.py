@@ -20,14 +20,20 @@ from uprez.config.settings import Secret
 
 Value = str | bool | int | Decimal | Fraction | Secret | tuple[str, ...]
 
-CONTAINERS = ("mp4", "mkv")
+CODECS = ("h264", "hevc", "av1", "prores", "ffv1")
+WITHOUT_QUALITY = ("prores", "ffv1")
+"""Codecs without a constant quality to choose."""
+WITHOUT_PRESETS = ("ffv1",)
+WORST_QUALITY = 63
+"""Of the longest scale; which scale a codec has is in `media.ladders`."""
+CONTAINERS = ("mp4", "mkv", "mov")
 PIX_FMTS = (
     *("yuv420p", "yuv422p", "yuv444p", "yuv420p10le", "yuv422p10le", "yuv444p10le"),
     *("yuv420p12le", "yuv422p12le", "yuv444p12le", "yuv420p16le", "yuv422p16le", "yuv444p16le"),
     "yuv440p",
 )
 """Not every codec has every one."""
-UNWRITTEN = ("avi", "mov", "webm", "ts", "m4v", "wmv", "flv", "mpg", "mpeg")
+UNWRITTEN = ("avi", "webm", "ts", "m4v", "wmv", "flv", "mpg", "mpeg")
 """Suffixes of containers that uprez reads and does not write."""
 _NUMBER = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?")
 """No exponents: a Fraction of 1e999999999 would fill the memory."""
@@ -268,7 +274,9 @@ SWITCH = Kind(read=_switch, allowed="true or false", metavar="")
 TEXT = Kind(read=_text, allowed="some text", metavar="TEXT")
 SECRET = Kind(read=_secret, allowed="the value as the account page shows it", metavar="SECRET")
 NAME = Kind(read=_text, allowed="a name", metavar="NAME")
-FILE_NAME = Kind(read=_file_name, allowed="a name ending in .mp4 or .mkv; folders go to --output-dir", metavar="NAME")
+FILE_NAME = Kind(
+    read=_file_name, allowed="a name ending in .mp4, .mkv or .mov; folders go to --output-dir", metavar="NAME"
+)
 PLACE = Kind(read=_place, allowed="a path, s3://BUCKET/KEY, b2://BUCKET/KEY or an HTTP URL", metavar="PATH|URL")
 BUCKET = Kind(read=_bucket, allowed="3 to 63 letters, digits, dots and hyphens", metavar="NAME")
 PREFIX = Kind(read=_prefix, allowed="a name such as .uprez, or several with / between", metavar="NAME")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path, PurePosixPath
@@ -114,7 +114,9 @@ def _options(values: Values, ranks: Mapping[str, int]) -> Options:
         model=_get(values, "video.model", str) or Options.model,
         codec=_get(values, "video.codec", str) or "auto",
         container=_container(values, ranks),
+        drop_unsupported=_switch(values, "video.drop_unsupported", False),
         crf=_crf(values),
+        encoder_preset=_encoder_preset(values),
         pix_fmt=_get(values, "video.pix_fmt", str) or "auto",
         deinterlace=cast("Deinterlace", _get(values, "video.deinterlace", str) or "auto"),
         cfr=_get(values, "video.cfr", Fraction),
@@ -134,14 +136,25 @@ def _mode(values: Values) -> Literal["upscale"]:
 
 
 def _crf(values: Values) -> int | None:
-    given = values.get("video.crf")
-    if given is None or values["video.codec"].value != "ffv1":
-        return _get(values, "video.crf", int)
+    return _get(values, "video.crf", int) if _has_meaning(values, "video.crf", kinds.WITHOUT_QUALITY) else None
+
+
+def _encoder_preset(values: Values) -> str | None:
+    name = "video.encoder_preset"
+    return _get(values, name, str) if _has_meaning(values, name, kinds.WITHOUT_PRESETS) else None
+
+
+def _has_meaning(values: Values, name: str, without: Collection[str]) -> bool:
+    """Say whether the codec has such a thing; raises UsageError where somebody asked for it and it has not."""
+    given, codec = values.get(name), values["video.codec"].text
+    if given is None or codec not in without:
+        return True
     if given.origin.layer.startswith("preset "):
-        return None  # a preset's quality is meant for whatever codec has one
+        return False  # a preset's quality is meant for whatever codec has one
+    why = "is lossless" if codec == "ffv1" else "has its quality from its profile (--encoder-preset)"
     raise UsageError(
-        f"{where('video.crf', given)} {given.text} means nothing to ffv1, which is lossless",
-        hint="leave out --crf, or --codec",
+        f"{where(name, given)} {given.text} means nothing to {codec}, which {why}",
+        hint=f"leave out {flag_of(name)}, or --codec",
     )
 
 

@@ -16,14 +16,15 @@ from fractions import Fraction
 from pathlib import Path, PurePosixPath
 
 from uprez import wire
-from uprez.errors import BusyError, DeniedError, InputError, StoreError, VerifyError
+from uprez.errors import BusyError, DeniedError, EncodeError, InputError, StoreError, VerifyError
 from uprez.fleet import plan as plans
 from uprez.fleet import records
 from uprez.fleet.lookout import Lookout
 from uprez.fleet.work import Work
 from uprez.job import Pin, Plan, Survey, Video
-from uprez.media import stills, timeline, verify, witness
+from uprez.media import encode, stills, timeline, verify, witness
 from uprez.media.packets import JUMPING
+from uprez.media.target import target
 from uprez.media.witness import Looks
 from uprez.report.results import Made, Manifest, Output, Pending
 from uprez.store import find, keys, objects, urls
@@ -353,9 +354,28 @@ def _plausible(survey: Survey, work: Work) -> None:
     counts = quick.frames if not survey.index.breaks or quick.container not in JUMPING else None
     if not frames or (counts and frames > max(counts + 2, counts * (1 + TOLERANCE))):
         raise VerifyError(f"the index has {frames} frames, the header says about {quick.frames}")
-    rung = survey.preflight.encoding.rung
-    if rung in (each.rung for each in work.given_up):
-        raise VerifyError(f"the survey chose {rung}, which failed at this video before")
+    _check_encoding(survey, work)
+
+
+def _check_encoding(survey: Survey, work: Work) -> None:
+    """The settings of an encoder follow from what is asked, whatever the machine: only which one it is does not."""
+    found, options, video = survey.preflight.encoding, work.job.options, survey.index.video
+    if found.rung in (each.rung for each in work.given_up):
+        raise VerifyError(f"the survey chose {found.rung}, which failed at this video before")
+    wanted = target(video, options)
+    try:
+        due = encode.encoding(
+            wanted.codec,
+            found.rung,
+            encode.picture(video, options, wanted),
+            crf=options.crf,
+            preset=options.encoder_preset,
+            threads=found.threads,
+        )
+    except EncodeError as error:
+        raise VerifyError(f"the survey's encoder is not what was asked for: {error.message}") from error
+    if replace(found, decoded_as="") != due:
+        raise VerifyError(f"the survey's settings of {found.rung} are not those that were asked for")
 
 
 def _facts(*videos: Video) -> Iterator[tuple[object, ...]]:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Literal
 
 from uprez.fleet.work import ASSEMBLE, INDEX, Piece, Work
-from uprez.media.encode import LADDERS
+from uprez.media import ladders
 from uprez.status import Fault
 
 AHEAD = 3
@@ -82,4 +82,4 @@ def rungs_left(work: Work) -> bool:
     if work.plan is None:
         raise AssertionError("a job without a plan has no encoder")
     encoding = work.plan.preflight.encoding
-    return encoding.rung != LADDERS[encoding.codec][-1].encoder
+    return encoding.rung != ladders.rungs(encoding.codec, encoding.pix_fmt)[-1].encoder

@@ -12,12 +12,14 @@ from pathlib import Path, PurePosixPath
 from uprez import http
 from uprez.config.layers import one_of
 from uprez.config.settings import Location, Settings
-from uprez.errors import DeniedError, FetchError, InputError, UprezError, UsageError
+from uprez.errors import DeniedError, EncodeError, FetchError, InputError, UprezError, UsageError
 from uprez.fleet import naming, records, resume
 from uprez.fleet.resume import Memory
 from uprez.fleet.work import Work
 from uprez.job import Job, Options, Source, Video, job_id
-from uprez.media import containers, probe
+from uprez.media import containers, ladders, probe
+from uprez.media.layouts import stored
+from uprez.media.target import target
 from uprez.models import MODELS, weights
 from uprez.report.console import Console
 from uprez.report.results import JobResult, Made, Output
@@ -75,9 +77,11 @@ def take_in(settings: Settings, console: Console, home: Home | None) -> Intake:
     """Find the inputs, pass over what is done, and look at the others; one that cannot be used fails, the others go on.
 
     `home` is the outputs' place, None where there is none yet. Raises UsageError when nothing may be started:
-    a folder that is not there, a model that does not take the scale, two inputs with one output name.
+    a folder that is not there, a model that does not take the scale, a preset that no encoder knows, two inputs with
+    one output name.
     """
     _check_model(settings.options)
+    _check_encoder(settings, console)
     memory = resume.remember(home) if home else Memory()
     store, found = _found(settings, console, memory)
     if settings.name is not None and len(found) > 1:
@@ -103,6 +107,16 @@ def _check_model(options: Options) -> None:
     if not least <= options.scale <= most:
         span = str(least) if least == most else f"from {least} to {most}"
         raise UsageError(f"--scale {float(options.scale):g} does not suit {options.model}", hint=f"it takes {span}")
+
+
+def _check_encoder(settings: Settings, console: Console) -> None:
+    options = settings.options
+    crf, preset = options.crf, options.encoder_preset
+    asked = None if options.pix_fmt == "auto" else options.pix_fmt
+    ladders.check(options.codec, crf=crf, preset=preset, pix_fmt=asked)
+    passed = ladders.passes_gpu(options.codec, crf=crf, preset=preset)
+    if passed and settings.market == "vast":
+        console.warn(f"The rented machine's CPU will encode, not its GPU ({passed})")
 
 
 # --- find
@@ -269,9 +283,10 @@ def _add(
     name = job.source.name
     try:
         _check_start(video, job.options)
+        _check_target(video, job.options)
         suffix = _container(video, job.options)
         output = naming.output_name(settings, job.source, suffix)
-    except InputError as error:
+    except (InputError, EncodeError, UsageError) as error:
         _refuse(intake, console, name, error)
         return
     work = Work(
@@ -313,6 +328,12 @@ def _container(video: Video, options: Options) -> str:
             f"{container} cannot carry {names}", hint=f"{other}leave such streams out with --drop-unsupported"
         )
     return container
+
+
+def _check_target(video: Video, options: Options) -> None:
+    """Refuse what its codec, which may depend on its size, cannot be or has no encoder for."""
+    wanted = target(video, options)
+    ladders.check(wanted.codec, crf=options.crf, preset=options.encoder_preset, pix_fmt=stored(wanted.colour))
 
 
 def _check_start(video: Video, options: Options) -> None:

@@ -8,7 +8,7 @@ from uprez.config.settings import Location, Settings
 from uprez.errors import InputError
 from uprez.job import Job, Source
 
-SUFFIXES = ("mp4", "mkv")
+SUFFIXES = ("mp4", "mkv", "mov")
 """Of results."""
 
 

@@ -106,6 +106,35 @@ def result_colour(colour: Colour, pix_fmt: str) -> Colour:
     )
 
 
+_PRORES_MATRICES: dict[Matrix, tuple[Matrix, int]] = {
+    "bt601": ("bt601", 6),
+    "fcc": ("bt601", 6),
+    "bt709": ("bt709", 1),
+    "smpte240m": ("bt709", 1),
+    "bt2020": ("bt2020", 9),
+}
+_LIKE_BT709 = frozenset({6, 7, 14, 15})
+"""Transfers with BT.709's curve, or so near it that nobody sees."""
+
+
+def prores_colour(colour: Colour) -> Colour:
+    """Say how a ProRes result is stored: in limited range, chroma on the left, and with the tags that ProRes has.
+
+    It has no tag for the matrices of FCC and SMPTE 240M: those become BT.601 and BT.709, their neighbours.
+    """
+    matrix, tag = _PRORES_MATRICES[colour.matrix]
+    transfer = colour.tag_transfer
+    return replace(
+        colour,
+        matrix=matrix,
+        full_range=False,
+        siting="left",
+        tag_matrix=tag,
+        tag_primaries=6 if colour.tag_primaries == 7 else colour.tag_primaries,  # SMPTE 240M's are those of 170M
+        tag_transfer=1 if _silent(transfer) or transfer in _LIKE_BT709 else transfer,
+    )
+
+
 def tags_for(colour: Colour, rate: Fraction) -> Tags:
     """Give the tags of a result: the source's where it has any, else those of what was computed.
 

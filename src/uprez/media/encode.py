@@ -1,11 +1,13 @@
-"""Encoders: a ladder per codec, each rung proved by a real encode, and the writer of one segment."""
+"""The choice of an encoder, proved by a real encode, and the writer of one segment."""
 
 from __future__ import annotations
 
+import errno
 import hashlib
-from collections.abc import Collection
+import time
+from collections.abc import Collection, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -16,70 +18,25 @@ import av
 import numpy as np
 from av.codec.codec import UnknownCodecError
 from av.error import FFmpegError
+from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
-from uprez.errors import EncodeError, InputError
+from uprez.errors import EncodeError, InputError, StoreError, UprezError
 from uprez.job import Colour, Encoding, Mastering, Options, Video
-from uprez.media import hdr
+from uprez.media import hdr, ladders, svt
 from uprez.media.colour import tags_for
 from uprez.media.frame import Frame, Samples
+from uprez.media.ladders import Rung, Settings
 from uprez.media.layouts import stored
 from uprez.media.source import opened
 from uprez.media.target import Target
 
-GOP_FRAMES = 250
 _TRIAL_FRAMES = 5
-
-Settings = tuple[tuple[str, str], ...]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Rung:
-    """One encoder of a codec's ladder."""
-
-    encoder: str
-    """FFmpeg's name."""
-    quality: str | None
-    """Option that takes the constant quality, 0 to 51; None for a lossless encoder."""
-    default: int | None
-    """Constant quality unless a person asks for another."""
-    settings: Settings
-    """The other options; {threads} and {frame_threads} stand for numbers, {hdr} for HDR metadata."""
-
-
-_X264: Settings = (("preset", "medium"), ("flags", "+cgop"), ("g", str(GOP_FRAMES)))
-_X265: Settings = (
-    ("preset", "medium"),
-    ("g", str(GOP_FRAMES)),
-    # x265 takes no thread count from FFmpeg, writes to stderr by itself, and opens GOPs unless told not to.
-    ("x265-params", "log-level=none:info=0:open-gop=0:pools={threads}:frame-threads={frame_threads}{hdr}"),
-)
-_NVENC: Settings = (
-    ("preset", "p5"),
-    ("tune", "hq"),
-    ("rc", "vbr"),
-    ("b", "0"),
-    ("forced-idr", "1"),
-    ("g", str(GOP_FRAMES)),
-)
-_FFV1: Settings = (("level", "3"), ("g", "1"), ("slices", "4"), ("slicecrc", "1"))
-
-LADDERS: dict[str, tuple[Rung, ...]] = {
-    "h264": (
-        Rung(encoder="h264_nvenc", quality="cq", default=18, settings=_NVENC),
-        Rung(encoder="libx264", quality="crf", default=18, settings=_X264),
-    ),
-    "hevc": (
-        Rung(encoder="hevc_nvenc", quality="cq", default=20, settings=_NVENC),
-        Rung(encoder="libx265", quality="crf", default=20, settings=_X265),
-    ),
-    "ffv1": (Rung(encoder="ffv1", quality=None, default=None, settings=_FFV1),),
-}
-
-
-_OF_ENCODERS = {("h264_nvenc", "yuv420p10le"): "p010le", ("hevc_nvenc", "yuv420p10le"): "p010le"}
+_DISK = frozenset({errno.ENOSPC, errno.EFBIG, errno.EIO, errno.EDQUOT})
+"""Errors of writing that say nothing of the encoder."""
+_OF_ENCODERS = {(f"{codec}_nvenc", "yuv420p10le"): "p010le" for codec in ("h264", "hevc", "av1")}
 """The same samples in the order that an encoder takes them."""
 
 
@@ -121,31 +78,91 @@ class Choice:
     encoding: Encoding
     extradata_sha256: str
     """SHA-256 of the extradata that the trial's file has; every segment must have the same."""
+    seconds_per_frame: float
+    """Of the trial, from opening the encoder to reading its file back."""
     ladder: tuple[str, ...]
     """Each rung tried, with why it was passed over or that it was chosen."""
 
 
-def choose(codec: str, picture: Picture, *, crf: int | None, threads: int, without: Collection[str] = ()) -> Choice:
+def choose(
+    codec: str,
+    picture: Picture,
+    *,
+    crf: int | None,
+    threads: int,
+    preset: str | None = None,
+    without: Collection[str] = (),
+) -> Choice:
     """Try the rungs of a codec's ladder, best first, with a real encode of this picture's size and format.
 
     `codec` is a key of LADDERS; the encoders named in `without` failed before. Raises EncodeError when none works.
     """
-    tried: list[str] = []
-    for rung in LADDERS[codec]:
-        if rung.encoder in without:
-            tried.append(f"{rung.encoder}: failed at this video before")
+    said: list[str] = []
+    for rung in ladders.rungs(codec, picture.pix_fmt):
+        if reason := _unfit(rung, codec, picture, crf, preset, without):
+            said.append(f"{rung.encoder}: {reason}")
             continue
-        encoding = _encoding(codec, rung, crf, threads, picture)
-        if picture.mastering and rung.settings is _NVENC:
-            tried.append(f"{rung.encoder}: writes no HDR metadata")
-            continue
+        made = encoding(codec, rung.encoder, picture, crf=crf, preset=preset, threads=threads)
         try:
-            sha256 = trial(encoding, picture)
+            tried = _tried(made, picture)
         except (EncodeError, InputError) as error:  # InputError: the trial's file cannot be read back
-            tried.append(f"{rung.encoder}: {error.message}")
+            said.append(f"{rung.encoder}: {error.message}")
             continue
-        return Choice(encoding=encoding, extradata_sha256=sha256, ladder=(*tried, f"{rung.encoder}: chosen"))
-    raise EncodeError(f"no encoder for {codec} at {picture.width}x{picture.height} works here: {'; '.join(tried)}")
+        return Choice(
+            encoding=replace(made, decoded_as="" if tried.pix_fmt == made.pix_fmt else tried.pix_fmt),
+            extradata_sha256=tried.extradata_sha256,
+            seconds_per_frame=tried.seconds_per_frame,
+            ladder=(*said, f"{rung.encoder}: chosen"),
+        )
+    raise EncodeError(f"no encoder for {codec} at {picture.width}x{picture.height} works here: {'; '.join(said)}")
+
+
+def _unfit(
+    rung: Rung, codec: str, picture: Picture, crf: int | None, preset: str | None, without: Collection[str]
+) -> str | None:
+    if rung.encoder in without:
+        return "failed at this video before"
+    said = any(each.says_hdr for each in ladders.rungs(codec, picture.pix_fmt))
+    if picture.mastering and said and not rung.says_hdr:
+        return "writes no HDR metadata"
+    return ladders.unfit(rung, crf, preset)
+
+
+def encoding(
+    codec: str, encoder: str, picture: Picture, *, crf: int | None, preset: str | None, threads: int
+) -> Encoding:
+    """Give the settings of an encoder, which follow from what is asked and not from the machine.
+
+    `decoded_as` is left out: that is found by trying. Raises EncodeError where the codec's ladder has no such encoder,
+    or it cannot do what is asked.
+    """
+    rung = ladders.rung(codec, encoder, picture.pix_fmt)
+    if reason := ladders.unfit(rung, crf, preset):
+        raise EncodeError(f"{encoder}: {reason}")
+    return Encoding(
+        codec=codec,
+        rung=encoder,
+        pix_fmt=picture.pix_fmt,
+        options=(*_asked(rung, crf, preset), *_filled(rung.settings, threads, picture.mastering)),
+        threads=threads,
+    )
+
+
+def _asked(rung: Rung, crf: int | None, preset: str | None) -> Settings:
+    quality, presets = rung.quality, rung.presets
+    of_quality = ((quality.option, str(quality.default if crf is None else crf)),) if quality else ()
+    return (*of_quality, *(((presets.option, preset or presets.default),) if presets else ()))
+
+
+def _filled(settings: Settings, threads: int, mastering: Mastering | None) -> Settings:
+    values = {
+        "threads": threads,
+        "frame_threads": max(1, min(4, threads // 2)),
+        "level": min(6, 1 + (threads - 1).bit_length()),
+        "x265_hdr": hdr.x265_params(mastering),
+        "svt_hdr": hdr.svt_params(mastering),
+    }
+    return tuple((name, value.format_map(values)) for name, value in settings)
 
 
 def extradata_sha256(stream: VideoStream) -> str:
@@ -153,33 +170,26 @@ def extradata_sha256(stream: VideoStream) -> str:
     return hashlib.sha256(stream.codec_context.extradata or b"").hexdigest()
 
 
-def _encoding(codec: str, rung: Rung, crf: int | None, threads: int, picture: Picture) -> Encoding:
-    return Encoding(
-        codec=codec,
-        rung=rung.encoder,
-        pix_fmt=picture.pix_fmt,
-        options=(*_quality(codec, rung, crf), *_filled(rung.settings, threads, hdr.x265_params(picture.mastering))),
-        threads=threads,
-    )
+def pix_fmt_of(stream: VideoStream) -> str:
+    """Give the pixel format that a stream decodes as."""
+    # FFmpeg names full range twice: in the range, and in the old yuvj formats that its decoders still give.
+    return (stream.pix_fmt or "").replace("yuvj", "yuv")
 
 
-def _filled(settings: Settings, threads: int, said: str) -> Settings:
-    values = {"threads": threads, "frame_threads": max(1, min(4, threads // 2)), "hdr": said}
-    return tuple((name, value.format_map(values)) for name, value in settings)
-
-
-def _quality(codec: str, rung: Rung, crf: int | None) -> Settings:
-    if rung.quality is None:
-        if crf is not None:
-            raise EncodeError(f"{codec} is lossless, so a quality of {crf} means nothing to it", hint="leave out --crf")
-        return ()
-    if crf is not None and not 0 <= crf <= 51:
-        raise EncodeError(f"a quality of {crf} is out of range for {codec}", hint="choose --crf 0 (best) to 51")
-    return ((rung.quality, str(rung.default if crf is None else crf)),)
+@dataclass(frozen=True, kw_only=True)
+class _Tried:
+    extradata_sha256: str
+    pix_fmt: str
+    seconds_per_frame: float
 
 
 def trial(encoding: Encoding, picture: Picture) -> str:
     """Prove an encoder by encoding a few frames and give the SHA-256 of the extradata; raises EncodeError."""
+    return _tried(encoding, picture).extradata_sha256
+
+
+def _tried(encoding: Encoding, picture: Picture) -> _Tried:
+    began = time.monotonic()
     with TemporaryDirectory(prefix="uprez-trial-") as folder:
         path = Path(folder) / "trial.mkv"
         with Encoder(path, encoding, picture) as encoder:
@@ -190,7 +200,11 @@ def trial(encoding: Encoding, picture: Picture) -> str:
             got = sum(1 for packet in container.demux(stream) if packet.size)
             if got != _TRIAL_FRAMES:
                 raise EncodeError(f"{got} of {_TRIAL_FRAMES} trial frames came back")
-            return extradata_sha256(stream)
+            return _Tried(
+                extradata_sha256=extradata_sha256(stream),
+                pix_fmt=pix_fmt_of(stream),
+                seconds_per_frame=(time.monotonic() - began) / _TRIAL_FRAMES,
+            )
 
 
 def _trial_frame(picture: Picture, number: int) -> Frame:
@@ -210,24 +224,26 @@ class Encoder:
     """Writes frames, in display order, into one Matroska file that begins with an IDR frame and has a global header.
 
     As a context manager it leaves a finished file, or none when the block raised. Frame times in the file are frame
-    number over `picture.rate`: assembly replaces them. Raises EncodeError.
+    number over `picture.rate`: assembly replaces them. Raises EncodeError, or StoreError where the disk takes no more.
     """
 
     def __init__(self, path: Path, encoding: Encoding, picture: Picture) -> None:
         self._path = path
         self._encoding = encoding
         self._picture = picture
+        self._tags = tags_for(picture.colour, picture.rate)
         self._count = 0
         try:
             self._container = av.open(f"file:{path}", "w", format="matroska")
         except FFmpegError as error:
-            raise self._failed(error) from error
+            raise self._unwritten(error) from error
         try:
             self._stream = self._add_stream()
-            self._container.start_encoding()
+            with svt.tamed():
+                self._container.start_encoding()
         except (FFmpegError, UnknownCodecError, ValueError) as error:
             self._discard()
-            raise self._failed(error) from error
+            raise self._unwritten(error) from error
 
     def _add_stream(self) -> VideoStream:
         encoding, picture = self._encoding, self._picture
@@ -240,27 +256,41 @@ class Encoder:
         context.sample_aspect_ratio = picture.sar
         context.thread_count = encoding.threads
         context.thread_type = "AUTO"  # PyAV's own, "SLICE", makes x264 cut each picture into slices
-        tags = tags_for(picture.colour, picture.rate)
-        context.colorspace, context.color_primaries = tags.matrix, tags.primaries
-        context.color_trc, context.color_range = tags.transfer, tags.colour_range
+        context.colorspace, context.color_primaries = self._tags.matrix, self._tags.primaries
+        context.color_trc, context.color_range = self._tags.transfer, self._tags.colour_range
         return stream
 
     def write(self, frame: Frame) -> None:
         """Encode the next frame; its own pts is not used."""
-        try:
-            self._container.mux(self._stream.encode(self._to_ffmpeg(frame)))
-        except FFmpegError as error:
-            raise self._failed(error) from error
+        self._mux(self._encoded(self._to_ffmpeg(frame)))
         self._count += 1
 
     def close(self) -> None:
         """Take the last packets out of the encoder and finish the file."""
         try:
-            self._container.mux(self._stream.encode(None))
+            self._mux(self._encoded(None))
+            self._finish()
+        except UprezError:
+            self._discard()
+            raise
+
+    def _encoded(self, frame: VideoFrame | None) -> list[Packet[VideoStream]]:
+        try:
+            return self._stream.encode(frame)
+        except FFmpegError as error:
+            raise self._failed(error) from error
+
+    def _mux(self, packets: Sequence[Packet[VideoStream]]) -> None:
+        try:
+            self._container.mux(packets)
+        except FFmpegError as error:
+            raise self._unwritten(error) from error
+
+    def _finish(self) -> None:
+        try:
             self._container.close()
         except FFmpegError as error:
-            self._discard()
-            raise self._failed(error) from error
+            raise self._unwritten(error) from error
 
     def __enter__(self) -> Self:
         return self
@@ -290,10 +320,21 @@ class Encoder:
         taken = _OF_ENCODERS.get((self._encoding.rung, pix_fmt), pix_fmt)
         if taken != pix_fmt:
             picture = picture.reformat(format=taken, threads=1)  # as in `decode`
+        self._tag(picture)
+        return picture
+
+    def _tag(self, picture: VideoFrame) -> None:
+        # ProRes has its colour from its frames; the others from the stream.
+        picture.colorspace, picture.color_primaries = self._tags.matrix, self._tags.primaries
+        picture.color_trc, picture.color_range = self._tags.transfer, self._tags.colour_range
         picture.pts = self._count
         picture.time_base = 1 / self._picture.rate
-        return picture
 
     def _failed(self, error: Exception) -> EncodeError:
         reason = error.strerror if isinstance(error, FFmpegError) else error
         return EncodeError(f"{self._encoding.rung} at {self._picture.width}x{self._picture.height} fails: {reason}")
+
+    def _unwritten(self, error: Exception) -> UprezError:
+        if isinstance(error, FFmpegError) and error.errno in _DISK:
+            return StoreError(f"{self._path.name} cannot be written: {error.strerror}", hint="is the disk full?")
+        return self._failed(error)

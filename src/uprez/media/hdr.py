@@ -57,20 +57,29 @@ def x265_params(facts: Mastering | None) -> str:
     """Say the static metadata in x265's words, each beginning with a colon; nothing without any."""
     if facts is None:
         return ""
-    said = ""
-    corners = (facts.green, facts.blue, facts.red, facts.white)
-    if facts.luminance and all(corners):
-        names = ("G", "B", "R", "WP")
-        places = "".join(
-            f"{name}({round(50000 * point[0])},{round(50000 * point[1])})"
-            for name, point in zip(names, corners, strict=True)
-            if point
-        )
-        dimmest, brightest = (round(10000 * value) for value in facts.luminance)
-        said += f":master-display={places}L({brightest},{dimmest})"
-    if facts.max_cll or facts.max_fall:
-        said += f":max-cll={facts.max_cll or 0},{facts.max_fall or 0}"
-    return said
+    display = _display(facts, "{:.0f}", (50000, 10000))
+    light = f":max-cll={facts.max_cll or 0},{facts.max_fall or 0}" if facts.max_cll or facts.max_fall else ""
+    return (f":master-display={display}" if display else "") + light
+
+
+def svt_params(facts: Mastering | None) -> str:
+    """Say the static metadata in SVT-AV1's words, each beginning with a colon; nothing without any."""
+    if facts is None:
+        return ""
+    display = _display(facts, "{:.5f}", (1, 1))
+    light = f":content-light={facts.max_cll or 0},{facts.max_fall or 0}" if facts.max_cll or facts.max_fall else ""
+    return (f":mastering-display={display}" if display else "") + light
+
+
+def _display(facts: Mastering, form: str, units: tuple[int, int]) -> str:
+    """Say the display that a film was graded on; `units`: in how many parts of 1 its places and its light are."""
+    corners = {"G": facts.green, "B": facts.blue, "R": facts.red, "WP": facts.white}
+    if not facts.luminance or not all(corners.values()):
+        return ""
+    pairs = {name: (point[0] * units[0], point[1] * units[0]) for name, point in corners.items() if point}
+    dimmest, brightest = facts.luminance
+    pairs["L"] = (brightest * units[1], dimmest * units[1])
+    return "".join(f"{name}({form.format(float(x))},{form.format(float(y))})" for name, (x, y) in pairs.items())
 
 
 def _side(frame: VideoFrame, name: str) -> bytes | None:

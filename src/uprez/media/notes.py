@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from uprez.job import Index, Options, Video
+from uprez.media.ladders import LADDERS
 
 
 def of_video(video: Video) -> list[str]:
@@ -18,7 +19,7 @@ def of_video(video: Video) -> list[str]:
 def of_index(index: Index, options: Options, codec: str) -> list[str]:
     """Say what was found in a video's packets, and what is done about it in a result of this codec."""
     said = of_video(index.video)
-    if index.video.mastering and codec != "hevc":
+    if index.video.mastering and not any(rung.says_hdr for rung in LADDERS[codec]):
         said.append(f"its mastering display and light levels are left out, which {codec} results do not carry")
     if index.video.interlaced and options.deinterlace != "off":
         said.append("interlaced video: deinterlaced by bwdif, one picture for each frame")

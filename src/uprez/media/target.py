@@ -7,24 +7,12 @@ from fractions import Fraction
 
 from uprez.errors import EncodeError
 from uprez.job import Colour, Options, Siting, Video, scaled
-from uprez.media.colour import HDR_TRANSFERS, result_colour
+from uprez.media.colour import HDR_TRANSFERS, prores_colour, result_colour
+from uprez.media.ladders import LADDERS, PIX_FMTS, rungs
 from uprez.media.layouts import layout, planar
 
-CODECS = ("h264", "hevc", "ffv1")
 H264_MAX_SIDE = 4096
 """The largest side that H.264 decoders in hardware are built for; beyond it "auto" means HEVC."""
-_ALL_YUV = tuple(
-    name
-    for depth in (8, 10, 12)
-    for shares in ((2, 2), (2, 1), (1, 1))
-    if (name := planar("yuv", depth, *shares)) is not None
-)
-PIX_FMTS: dict[str, tuple[str, ...]] = {
-    "h264": tuple(name for name in _ALL_YUV if "12" not in name),
-    "hevc": _ALL_YUV,
-    "ffv1": (*_ALL_YUV, "yuv440p", "yuv420p16le", "yuv422p16le", "yuv444p16le"),
-}
-"""What a result of each codec may be stored as."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +35,7 @@ def target(video: Video, options: Options) -> Target:
     shown = video.shown_size
     deep = _is_deep(video.colour, options.pix_fmt)
     codec = _codec(options.codec, max(side * options.scale for side in shown), deep=deep)
-    colour = _colour(video.colour, codec, options.pix_fmt)
+    colour = _colour(video.colour, codec, options)
     multiple = 1 if codec == "ffv1" else 2
     width, height = (scaled(side, options.scale, multiple) for side in shown)
     return Target(codec=codec, width=width, height=height, colour=colour)
@@ -64,13 +52,13 @@ def _codec(asked: str, side: Fraction, *, deep: bool) -> str:
     """Give the codec; "auto" is H.264 where every player takes it, and HEVC beyond."""
     if asked == "auto":
         return "hevc" if deep or side > H264_MAX_SIDE else "h264"
-    if asked not in CODECS:
-        raise EncodeError(f'unknown codec "{asked}"', hint=f"choose auto, {', '.join(CODECS)}")
+    if asked not in LADDERS:
+        raise EncodeError(f'unknown codec "{asked}"', hint=f"choose auto, {', '.join(LADDERS)}")
     return asked
 
 
-def _colour(source: Colour, codec: str, asked: str) -> Colour:
-    name = _usual(source, codec) if asked == "auto" else asked
+def _colour(source: Colour, codec: str, options: Options) -> Colour:
+    name = _usual(source, codec, options.encoder_preset) if options.pix_fmt == "auto" else options.pix_fmt
     if name not in PIX_FMTS[codec]:
         raise EncodeError(
             f"{codec} results cannot be stored as {name}", hint=f"choose --pix-fmt auto, {', '.join(PIX_FMTS[codec])}"
@@ -81,16 +69,24 @@ def _colour(source: Colour, codec: str, asked: str) -> Colour:
             f"HDR video with {kind} transfer would show bands in 8 bits ({name})", hint="choose --pix-fmt yuv420p10le"
         )
     made = result_colour(source, name)
-    # A lossless result's container does not tell chroma at the bottom from none said: it is moved to where it does.
-    said = _SAID.get(made.siting, made.siting) if codec == "ffv1" else made.siting
-    return replace(made, siting=said)
+    return prores_colour(made) if codec == "prores" else replace(made, siting=_said(codec, made.siting))
 
 
-_SAID: dict[Siting, Siting] = {"bottomleft": "left", "bottom": "center"}
+_SAID: dict[str, dict[Siting, Siting]] = {
+    "ffv1": {"bottomleft": "left", "bottom": "center"},
+    "av1": {"bottomleft": "left", "bottom": "left", "center": "left", "top": "topleft"},
+}
+"""Chroma places that a codec's file does not tell from none said, and where chroma is moved to instead."""
 
 
-def _usual(source: Colour, codec: str) -> str:
+def _said(codec: str, siting: Siting) -> Siting:
+    return _SAID.get(codec, {}).get(siting, siting)
+
+
+def _usual(source: Colour, codec: str, preset: str | None) -> str:
     """Keep what a lossless codec can; the others get 4:2:0, which players take, in 8 bits or, of deeper sources, 10."""
+    if codec == "prores":
+        return _of_profile(source, preset)
     if codec != "ffv1":
         return "yuv420p10le" if _is_deep(source, "auto") else "yuv420p"
     # FFmpeg's ffv1 loses a column of 4:1:1 where sides are no multiples of four; 4:2:2 holds it.
@@ -98,3 +94,12 @@ def _usual(source: Colour, codec: str) -> str:
     least = 10 if source.tag_transfer in HDR_TRANSFERS else source.depth
     names = [planar("yuv", bits, across, down) for bits in (8, 10, 12, 16) if bits >= max(least, source.depth)]
     return next((name for name in names if name in PIX_FMTS[codec]), "yuv444p16le")
+
+
+def _of_profile(source: Colour, profile: str | None) -> str:
+    """Give what a profile of ProRes stores; without a known one, what keeps the source's chroma."""
+    for rung in rungs("prores"):
+        if rung.presets and profile in rung.presets.names:
+            return rung.pix_fmts[0]
+    whole = source.family != "gray" and source.across == source.down == 1
+    return "yuv444p10le" if whole else "yuv422p10le"

@@ -20,7 +20,7 @@ from uprez.job import Index, Pin, Plan, Segment, Video
 from uprez.media import decode, likeness, probe, tracks
 from uprez.media.colour import tags_for
 from uprez.media.containers import QUICKTIME, carried
-from uprez.media.encode import extradata_sha256
+from uprez.media.encode import extradata_sha256, pix_fmt_of
 from uprez.media.layouts import layout
 from uprez.media.likeness import Thumb
 from uprez.media.mux import reorder_delay
@@ -190,9 +190,7 @@ def _picture(streams: tuple[VideoStream, ...], name: str) -> VideoStream:
 
 def _check_picture(stream: VideoStream, plan: Plan, name: str) -> None:
     encoding = plan.preflight.encoding
-    # FFmpeg names full range twice: in the range, and in the old yuvj formats that its decoders still give.
-    pix_fmt = (stream.pix_fmt or "").replace("yuvj", "yuv")
-    got = (stream.codec_context.codec.canonical_name, stream.width, stream.height, pix_fmt)
+    got = (stream.codec_context.codec.canonical_name, stream.width, stream.height, pix_fmt_of(stream))
     due = (encoding.codec, plan.width, plan.height, encoding.decoded_as or encoding.pix_fmt)
     if got != due:
         raise VerifyError(f"{name}: holds {_kind(got)}, the plan says {_kind(due)}")
