@@ -10,6 +10,7 @@
     |       +-- DeniedError       1  the credentials or the URL's signature are not accepted
     |       +-- BusyError         1  the server is busy, broken or out of reach, and was several times over
     +-- VerifyError               1  a file is not what the plan says it must be
+    |   +-- UnlikeError           1  a segment is whole, and does not show what its source does
     +-- WorkerError               1  a worker, its sheet or its status cannot be used
     |   +-- PlanError             1  this machine cannot make segments that join the others
     |   +-- Stopped               1  the sheet told the worker to stop; never reaches a person

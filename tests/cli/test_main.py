@@ -25,6 +25,8 @@ CODES = {
     "DeniedError": 1,
     "BusyError": 1,
     "FetchError": 1,
+    "UnlikeError": 1,
+    "UnlikeError": 1,
     "VerifyError": 1,
     "WorkerError": 1,
     "PlanError": 1,

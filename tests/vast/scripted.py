@@ -12,13 +12,16 @@ import json
 from collections.abc import Generator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from fractions import Fraction
 from typing import TYPE_CHECKING
 
 import plain
 from uprez import sheet as sheets
 from uprez import wire
-from uprez.job import Encoding, Preflight, Survey
+from uprez.job import Options, Preflight, Survey
 from uprez.machine import Machine
+from uprez.media import encode
+from uprez.media.target import target
 from uprez.practice import smi
 from uprez.practice.meter import Moved
 from uprez.practice.process import Container, Idle
@@ -38,6 +41,7 @@ SEGMENT_BYTES = 60_000_000
 """What is charged for, whatever the objects of the store really hold."""
 FRAMES = 60
 VIDEO = plain.counted(FRAMES, size=SOURCE_BYTES)
+OPTIONS = Options(model="identity", scale=Fraction(1))
 SURVEY = Survey(
     index=plain.indexed(VIDEO, FRAMES),
     preflight=Preflight(
@@ -45,7 +49,14 @@ SURVEY = Survey(
         provider="CUDAExecutionProvider",
         precision="f16",
         device="scripted",
-        encoding=Encoding(codec="h264", rung="libx264", pix_fmt="yuv420p", options=(), threads=2),
+        encoding=encode.encoding(
+            "h264",
+            "libx264",
+            encode.picture(VIDEO, OPTIONS, target(VIDEO, OPTIONS)),
+            crf=None,
+            preset=None,
+            threads=2,
+        ),
         extradata_sha256="0" * 64,
         seconds_per_frame=3.0,
     ),

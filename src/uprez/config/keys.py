@@ -128,7 +128,6 @@ KEYS: dict[str, Key] = {
         kind=kinds.SWITCH,
         field="options.drop_unsupported",
         remote="free",
-        not_yet=True,
         help="Leave out what the container cannot carry.",
     ),
     "video.precision": Key(
