@@ -9,9 +9,12 @@ from types import SimpleNamespace
 
 import pytest
 
+import plain
 from uprez import status as statuses
 from uprez import wire, worker
+from uprez.enhance.upscale import Upscaler
 from uprez.job import Options
+from uprez.media.frame import Frame
 from uprez.sheet import Put, Sheet, Task
 
 
@@ -83,3 +86,31 @@ def test_a_third_of_an_input_is_read_where_it_lies(tmp_path: Path, monkeypatch: 
     assert [doer._source(task, Fraction(1, 6)) for _ in range(3)] == [here] * 3
     assert fetched == [url]
     assert doer._source(replace(task, job="f" * 16)) == (tmp_path / f"source-{'f' * 16}.mkv").as_uri()
+
+
+@pytest.mark.parametrize("seconds", [0.0, 50.0])
+def test_segments_are_cut_by_what_takes_longer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
+    """Where encoding is slower than inference, its time for a frame is the one that a plan is made by."""
+    task = Task(
+        id="0000000a-1",
+        kind="index",
+        job="0123456789abcdef",
+        name="film.mkv",
+        source_url=(tmp_path / "film.mkv").as_uri(),
+        source_size=4,
+        put=Put(url="", key="k"),
+        options=Options(codec="h264", encoder_preset="slow", crf=30),
+    )
+    watch = SimpleNamespace(sheet=SimpleNamespace(families=("cpu",)))
+    doer = worker._Worker(watch, SimpleNamespace(), SimpleNamespace(), tmp_path)  # type: ignore[arg-type]
+    session = SimpleNamespace(family="cpu", provider="P", precision="f32", device="here", ladder=())
+    monkeypatch.setattr(doer, "_open", lambda *_: Upscaler(session))  # type: ignore[arg-type]
+    monkeypatch.setattr(Upscaler, "__call__", lambda _self, frame: frame)
+    monkeypatch.setattr(worker.decode, "frames", lambda *_, **__: iter([Frame(planes=(), pts=0)]))
+    choose = worker.encode.choose
+    monkeypatch.setattr(
+        worker.encode, "choose", lambda *args, **asked: replace(choose(*args, **asked), seconds_per_frame=seconds)
+    )
+    ready = doer._preflight(task, plain.indexed(plain.VIDEO, 3), 0)
+    assert (ready.seconds_per_frame == seconds) == (seconds > 0)
+    assert {("preset", "slow"), ("crf", "30")} <= set(ready.encoding.options)

@@ -92,6 +92,14 @@ class VerifyError(UprezError):
     """A segment or a result differs from its plan: count, time, size, sound or settings."""
 
 
+class UnlikeError(VerifyError):
+    """A segment is whole, and does not show what its source does; `seen` is what was looked at."""
+
+    def __init__(self, message: str, *, seen: object = None, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.seen = seen
+
+
 class WorkerError(UprezError):
     """A sheet or a status cannot be read, or a worker broke its contract."""
 

@@ -26,7 +26,6 @@ CODES = {
     "BusyError": 1,
     "FetchError": 1,
     "UnlikeError": 1,
-    "UnlikeError": 1,
     "VerifyError": 1,
     "WorkerError": 1,
     "PlanError": 1,

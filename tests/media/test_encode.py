@@ -271,6 +271,12 @@ def test_every_preset_and_both_ends_of_the_quality_encode(codec: str, rung: Rung
         assert choose(codec, picture, crf=crf, threads=2).ladder[-1] == f"{rung.encoder}: chosen"
 
 
+def test_no_rung_is_passed_over_for_what_none_has() -> None:
+    """HDR metadata that no encoder of a codec writes is no reason to leave the GPU."""
+    picture = replace(PICTURE, mastering=GRADED)
+    assert not any("HDR" in line for line in choose("h264", picture, crf=None, threads=1).ladder)
+
+
 def test_better_quality_takes_more_bytes(tmp_path: Path) -> None:
     """The best number of each scale is really the best: none is taken for "as you like"."""
     for codec in ("h264", "hevc", "av1"):

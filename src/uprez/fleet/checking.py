@@ -16,7 +16,7 @@ from typing import TypeAlias
 from uprez import background
 from uprez.errors import BusyError, InputError, StoreError, UprezError, VerifyError
 from uprez.fleet import checks, dispatch
-from uprez.fleet.checks import Published, Spoilt, Surveyed, UnlikeError
+from uprez.fleet.checks import Published, Spoilt, Surveyed
 from uprez.fleet.work import ASSEMBLE, Piece, Work
 from uprez.job import Pin, Plan
 from uprez.media import notes
@@ -188,8 +188,7 @@ class Checks:
             final = isinstance(error, InputError | StoreError)
             follows = dispatch.after_fault(work, piece, "input" if final else "verify", error.message, error.hint)
             self.console.warn(f"{title(work, piece)} does not count: {error.message} ({follows})")
-            if isinstance(error, UnlikeError):
-                work.unlike[piece.segment] = error.looks
+            work.note_looks(piece.segment, error)
             if isinstance(error, VerifyError):
                 self.distrusted(check.machine, error.message)
         else:

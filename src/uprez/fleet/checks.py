@@ -16,7 +16,7 @@ from fractions import Fraction
 from pathlib import Path, PurePosixPath
 
 from uprez import wire
-from uprez.errors import BusyError, DeniedError, EncodeError, InputError, StoreError, VerifyError
+from uprez.errors import BusyError, DeniedError, EncodeError, InputError, StoreError, UnlikeError, VerifyError
 from uprez.fleet import plan as plans
 from uprez.fleet import records
 from uprez.fleet.lookout import Lookout
@@ -60,14 +60,6 @@ class Spoilt:
     """Segments that counted, and whose objects are others now."""
 
     pins: dict[int, Pin]
-
-
-class UnlikeError(VerifyError):
-    """A segment is whole, and does not show what the source does."""
-
-    def __init__(self, message: str, looks: Looks) -> None:
-        super().__init__(message)
-        self.looks = looks
 
 
 def survey(home: Home, work: Work, key: str, segment_frames: int | None) -> Surveyed:
@@ -217,7 +209,7 @@ def _judge(home: Home, work: Work, number: int | None, key: str, looks: Looks, e
     elif earlier is not None and looks.agrees(earlier):
         work.warnings.append(f"{found}; two attempts agree, so that it counts: see {picture}")
     else:
-        raise UnlikeError(f"{found}: see {picture}", looks)
+        raise UnlikeError(f"{found}: see {picture}", seen=looks)
 
 
 def _picture(looks: Looks, frame: int) -> bytes:

@@ -20,6 +20,9 @@ SEGMENT_BYTES = 4_500_000_000
 """One PUT takes 5 GB."""
 FILLED = 0.8
 """Of its bound, what a piece is cut for: so its borders have room to move."""
+NOISE = ((18, Fraction(7, 10)), (8, Fraction(21, 20)), (0, Fraction(8, 5)))
+"""From which quality on noise takes at most which part of its samples' bytes; see `share_of_raw`."""
+LOSSLESS_NOISE, PRORES_NOISE = Fraction(11, 10), Fraction(1, 2)
 SEGMENT_FRAMES_LEAST = 12
 """A segment is at most 60 s of output and 5 minutes of work, but not shorter than 12 frames."""
 
@@ -109,31 +112,28 @@ def frames_in_one_put(width: int, height: int, encoding: Encoding) -> int:
     return max(1, SEGMENT_BYTES // max(1, per_frame))
 
 
-SHARES = ((18, Fraction(2, 3)), (8, Fraction(9, 10)), (0, Fraction(7, 5)))
-"""From which quality on noise, which nothing predicts, takes at most which part of its samples' bytes."""
-LOSSLESS = Fraction(11, 10)
-PRORES = Fraction(1, 2)
-
-
 def share_of_raw(encoding: Encoding) -> Fraction:
-    """Say how large noise is as an encoder writes it, as a part of its samples' bytes.
+    """Say how large noise, which nothing predicts, becomes at most, as a part of its samples' bytes.
 
     Measured with FFmpeg 8.1 on noise of the full range, 320x240, 8 bits (of 10 it is less, but for SVT-AV1's 1):
 
-    | quality | 0 | 1 | 4 | 8 | 12 | 16 | 18 | 20 | 24 |
-    |---|---|---|---|---|---|---|---|---|---|
-    | libx264 | 1.01 | | 0.92 | 0.79 | 0.68 | 0.58 | 0.53 | | 0.41 |
-    | libx265 | 0.95 | | 0.89 | 0.81 | 0.71 | 0.61 | 0.56 | 0.52 | 0.43 |
-    | libsvtav1 | | 1.37 | | 0.81 | 0.72 | 0.66 | | 0.62 | 0.58 |
+    | quality | 0 | 1 | 4 | 8 | 12 | 16 | 18 | 24 |
+    |---|---|---|---|---|---|---|---|---|
+    | libx264, ultrafast | 1.60 | 1.31 | | 1.02 | | | 0.69 | |
+    | libx264, medium | 1.01 | 1.05 | 0.92 | 0.79 | 0.68 | 0.58 | 0.54 | 0.41 |
+    | libx265, ultrafast | 1.16 | | | 0.92 | | | 0.66 | |
+    | libx265, medium | 0.95 | | 0.89 | 0.81 | 0.71 | 0.61 | 0.57 | 0.43 |
+    | libsvtav1, 0 to 12 | | 1.37 | 1.02 | 0.84 | 0.72 | 0.66 | 0.65 | 0.58 |
 
     ffv1 1.10; ProRes proxy 0.06, lt 0.14, standard 0.21, hq and 4444 0.31, 4444xq 0.46. NVENC's scale is taken for
     its codec's.
     """
     if encoding.codec in ("ffv1", "prores"):
-        return LOSSLESS if encoding.codec == "ffv1" else PRORES
+        return LOSSLESS_NOISE if encoding.codec == "ffv1" else PRORES_NOISE
     options = dict(encoding.options)
-    quality = int(options.get("crf") or options.get("cq") or 0)
-    return next(share for least, share in SHARES if quality >= least)
+    text = options.get("crf") or options.get("cq") or ""
+    quality = int(text) if text.isdecimal() else 0  # a worker wrote it
+    return next(share for least, share in NOISE if quality >= least)
 
 
 def cut(count: int, size: int) -> tuple[Segment, ...]:

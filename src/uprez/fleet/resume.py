@@ -162,8 +162,7 @@ def _adopted(home: Home, work: Work, number: int) -> Pin | None:
         except StoreError:
             raise
         except UprezError as error:
-            if isinstance(error, checks.UnlikeError):
-                work.unlike[number] = error.looks
+            work.note_looks(number, error)
             work.warnings.append(f"segment {number + 1} of an earlier run is not used: {error.message}")
     return None
 

@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
+from uprez.errors import UnlikeError, UprezError
 from uprez.fleet.lookout import Lookout
 from uprez.job import GivenUp, Job, Pin, Plan, Survey, Video
 from uprez.media.witness import Looks
@@ -126,6 +127,11 @@ class Work:
         self.given_up = (*self.given_up, lost)
         self.tries.clear()  # there are few encoders, and the next one has its own three tries
         self.forget_plan()
+
+    def note_looks(self, number: int, error: UprezError) -> None:
+        """Remember what a refused attempt at a segment showed: the next one is compared with it too."""
+        if isinstance(error, UnlikeError) and isinstance(error.seen, Looks):
+            self.unlike[number] = error.seen
 
     def source_url(self) -> str:
         """Give a URL that the controller can read the input by."""

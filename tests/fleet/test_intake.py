@@ -1,0 +1,90 @@
+"""What a run takes in, and what it refuses before anything is rented."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import replace
+from pathlib import Path
+
+import av
+import pytest
+
+from uprez.config.layers import load
+from uprez.config.settings import Settings
+from uprez.errors import UsageError
+from uprez.fleet.intake import Intake, take_in
+from uprez.report.console import Console
+
+
+@pytest.fixture
+def inputs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Give an empty folder of inputs, in a current folder without settings."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "input").mkdir()
+    return tmp_path / "input"
+
+
+def taken(**flags: object) -> tuple[Intake, str]:
+    """Take in what is in ./input; gives what was found and what was said."""
+    return _taken(load({"model": "lanczos", **flags}))
+
+
+def _taken(settings: Settings) -> tuple[Intake, str]:
+    said = io.StringIO()
+    return take_in(settings, Console(stream=said), None), said.getvalue()
+
+
+def hdr_clip(path: Path) -> None:
+    """Make a clip of three frames that says it is PQ."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx265", rate=25, options={"x265-params": "log-level=none"})
+        stream.width, stream.height, stream.pix_fmt = 64, 64, "yuv420p10le"
+        context = stream.codec_context
+        context.colorspace, context.color_primaries, context.color_trc = 9, 9, 16
+        for _ in range(3):
+            container.mux(stream.encode(av.VideoFrame(64, 64, "yuv420p10le")))
+        container.mux(stream.encode(None))
+
+
+@pytest.mark.usefixtures("inputs")
+def test_what_no_encoder_takes_stops_the_run() -> None:
+    """A preset, a quality or a format that no rung has is a usage error, even where no video is."""
+    for flags in (
+        {"encoder_preset": "tiny"},
+        {"codec": "av1", "crf": "0"},
+        {"codec": "h264", "pix_fmt": "yuv420p12le"},
+        {"codec": "prores", "pix_fmt": "yuv422p10le", "encoder_preset": "4444"},
+    ):
+        with pytest.raises(UsageError):
+            taken(**flags)
+
+
+@pytest.mark.usefixtures("inputs")
+def test_a_rented_gpu_that_will_not_encode_is_worth_a_warning() -> None:
+    """A preset that only CPU encoders know is warned of once where a machine is rented, and nowhere else."""
+    slow = load({"encoder_preset": "slow"})
+    warning = "The rented machine's CPU will encode, not its GPU (h264_nvenc: knows no preset"
+    assert warning in _taken(replace(slow, market="vast"))[1]
+    assert warning not in _taken(slow)[1]
+    assert warning not in _taken(replace(load({"encoder_preset": "p7"}), market="vast"))[1]
+
+
+def test_what_a_video_cannot_become_is_refused_before_the_work(inputs: Path) -> None:
+    """HDR in 8 bits fails its own job, by name and with a next step; as it is, it is taken."""
+    hdr_clip(inputs / "film.mkv")
+    refused, said = taken(pix_fmt="yuv420p")
+    assert (len(refused.jobs), [job.input for job in refused.failed]) == (0, ["film.mkv"])
+    assert "would show bands in 8 bits" in said
+    assert "[HINT]" in said
+    good, _ = taken()
+    assert [work.output for work in good.jobs] == ["film.x2.mkv"]
+
+
+def test_a_video_that_a_container_cannot_hold_is_refused(inputs: Path) -> None:
+    """The container that was asked for must take the codec's pictures."""
+    hdr_clip(inputs / "film.mkv")
+    for codec, container in (("prores", "mp4"), ("av1", "mov"), ("ffv1", "mov")):
+        refused, said = taken(codec=codec, container=container)
+        assert not refused.jobs
+        assert f"{container} cannot carry {codec} pictures" in said
+    assert [work.output for work in taken(codec="prores", container="mov")[0].jobs] == ["film.x2.mov"]
