@@ -21,6 +21,7 @@ from typer.exceptions import TyperException
 from uprez import __version__
 from uprez.cli import (
     clean,
+    compare,
     config,
     doctor,
     enhance,
@@ -56,6 +57,7 @@ app.command("offers", cls=flags.Grouped)(offers.offers)
 app.command("config", cls=flags.Grouped)(config.config)
 app.command("practice", cls=flags.Grouped)(practice.practice)
 app.command("probe")(probe.probe)
+app.command("compare")(compare.compare)
 app.command("status")(status.status)
 app.command("reap")(reap.reap)
 app.command("work", hidden=True)(work.work)

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import json
 from fractions import Fraction
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from uprez.cli import flags as shared
-from uprez.errors import EXIT_OK, UsageError
+from uprez.cli.video import HELP, clock, readable
+from uprez.errors import EXIT_OK
 
 if TYPE_CHECKING:
     from uprez.job import Colour, Index, Stream, Video
 
-SECONDS = 3600.0
-"""For which a signed address is made."""
 _MATRICES = {
     "bt601": "BT.601",
     "bt709": "BT.709",
@@ -29,7 +27,7 @@ _FIELDS = {"top": "top field first", "bottom": "bottom field first", "unknown": 
 
 
 def probe(
-    file: Annotated[str, typer.Argument(help="A video: a path, s3://BUCKET/KEY, b2://BUCKET/KEY or a URL.")],
+    file: Annotated[str, typer.Argument(help=HELP)],
     *,
     packets: Annotated[
         bool, typer.Option("--packets", help="Read every packet: true count, variable rate, damage.")
@@ -41,7 +39,7 @@ def probe(
     from uprez.media import probe as media  # for its weight
     from uprez.report.console import printable
 
-    url = _url(file, config)
+    url = readable(file, config)
     index = media.index(url) if packets else None
     video = index.video if index else media.quick(url)
     if as_json:
@@ -49,23 +47,6 @@ def probe(
     else:
         typer.echo("\n".join(printable(line) for line in _lines(file, video, index)))
     raise typer.Exit(EXIT_OK)
-
-
-def _url(file: str, config: Path | None) -> str:
-    from uprez.config.layers import load  # for its weight
-    from uprez.fleet import intake
-    from uprez.store import find
-
-    if "://" not in file or Path(file).exists():
-        path = shared.sane(Path(file)) or Path()
-        if not path.is_file():
-            raise UsageError(f"{file} is not a file", hint="give a path, s3://BUCKET/KEY, b2://BUCKET/KEY or a URL")
-        return path.resolve().as_uri()
-    settings = load({"input": file, "market": "local", "mode": "upscale"}, config=config)
-    if settings.input is None:
-        raise UsageError(f"{file} is not a place of a video")
-    store, (found,) = intake.one(settings, settings.input)
-    return find.readable(found.source(), store, seconds=SECONDS)
 
 
 def _document(video: Video, index: Index | None) -> dict[str, object]:
@@ -95,7 +76,7 @@ def _lines(file: str, video: Video, index: Index | None) -> list[str]:
     length = _length(index) if index else video.duration
     rows = [
         ("picture", f"{video.codec} {video.width}x{video.height}, {rate}, {frames}"),
-        ("length", "unknown" if length is None else f"{about}{_clock(length)}{_begins(video.start)}"),
+        ("length", "unknown" if length is None else f"{about}{clock(length)}{_begins(video.start)}"),
         ("colour", _colour(video.pix_fmt, video.colour)),
         ("shown", _shown(video)),
         ("HDR", _hdr(video)),
@@ -114,13 +95,6 @@ def _size(count: int) -> str:
 
 def _length(index: Index) -> Fraction:
     return (index.pts[-1] + index.last_duration - index.pts[0]) * index.time_base
-
-
-def _clock(seconds: Fraction) -> str:
-    whole = round(seconds * 1000)
-    minutes, ms = divmod(whole, 60_000)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{ms / 1000:06.3f}"
 
 
 def _begins(start: Fraction | None) -> str:

@@ -10,13 +10,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import permutations
-from math import inf, log10
 
 import numpy as np
 from numpy.typing import NDArray
 
 from uprez.job import LUMA_WEIGHTS, UPRIGHT, Colour, Turn, Video
 from uprez.media.frame import Frame
+from uprez.media.metrics import decibels
 from uprez.media.reduction import Picture, Size, reduced
 
 Thumb = Picture
@@ -95,8 +95,7 @@ def agree(first: Thumb, second: Thumb, due: Thumb) -> bool:
 
 def psnr(one: Thumb, other: Thumb) -> float:
     """Give the PSNR of two thumbs in dB, over all channels; infinite where they are equal."""
-    error = _square(one - other) / one.size
-    return -10 * log10(error) if error else inf
+    return decibels(_square(one - other) / one.size)
 
 
 def correlation(result: Thumb, due: Thumb) -> float:

@@ -51,7 +51,7 @@ def reduced(frame: Frame, colour: Colour, size: Size, turn: Turn = UPRIGHT) -> P
 def reduced_luma(frame: Frame, colour: Colour, size: Size, turn: Turn = UPRIGHT) -> NDArray[np.float32]:
     """Give the luma alone, 0 for black and 1 for white; of the families "yuv" and "gray"."""
     codes = _plane(frame.planes[0], (size[1], size[0]) if turn.lies else size)
-    low, span, _ = _range(colour)
+    low, span, _ = code_range(colour)
     return turned((codes - np.float32(low)) / np.float32(span), turn)
 
 
@@ -116,7 +116,7 @@ def _block(edges: NDArray[np.float64], samples: int) -> _Block:
 
 def _rgb(planes: list[NDArray[np.float32]], colour: Colour) -> Picture:
     """Compute R'G'B' from code values by H.273; written apart from the graphs, whose pictures it helps to check."""
-    low, span, chroma_span = _range(colour)
+    low, span, chroma_span = code_range(colour)
     first = (planes[0] - np.float32(low)) / np.float32(span)
     if colour.family == "gray":
         return np.stack([first] * 3, axis=-1)
@@ -131,7 +131,7 @@ def _rgb(planes: list[NDArray[np.float32]], colour: Colour) -> Picture:
     return np.stack([red, green, blue], axis=-1)
 
 
-def _range(colour: Colour) -> tuple[int, int, int]:
+def code_range(colour: Colour) -> tuple[int, int, int]:
     """Give the code value of black, and the spans of luma and of chroma."""
     top, unit = (1 << colour.depth) - 1, 1 << (colour.depth - 8)
     return (0, top, top) if colour.full_range else (16 * unit, 219 * unit, 224 * unit)
