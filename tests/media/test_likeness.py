@@ -123,8 +123,8 @@ def test_another_video_does_not_look_like_the_source() -> None:
     ("result", "text"),
     [
         (np.zeros((ROWS, COLUMNS, 3), np.float32), "is black"),
-        (scene()[:, :, ::-1], "red and blue are swapped"),
-        (scene()[:, :, [1, 0, 2]], "red and green are swapped"),
+        (scene()[:, :, ::-1], "has red and blue swapped"),
+        (scene()[:, :, [1, 0, 2]], "has red and green swapped"),
         (colourless(scene()), "has lost its colour"),
         (scene()[:, ::-1], "is mirrored left to right"),
         (scene()[::-1], "is mirrored top to bottom"),
@@ -164,7 +164,7 @@ def test_the_last_net_is_soft() -> None:
     found = judge(source + 0.55, source)
     assert found is not None
     assert found.soft
-    assert found.text == "differs by 5.2 dB"
+    assert found.text == "is far from the source (5.2 dB)"
 
 
 def test_flat_pictures_are_judged_by_distance_alone() -> None:

@@ -113,7 +113,7 @@ class Checks:
 
     def begin(self, machine: str, work: Work, piece: Piece, done: Done) -> None:
         """Begin to look at what a worker published, or take note of its failure at once."""
-        if work.state != "open":
+        if piece not in dispatch.wanted(work):  # its job has ended, or has lost the plan that it was made by
             return
         if done.fault == "store" and (self.home.remote or piece == ASSEMBLE):
             self._start(machine, work, piece, done, partial(elsewhere, self.home, copy(work), done))

@@ -46,8 +46,8 @@ def after_fault(
     A bad input fails its job at once: another try reads the same bytes. An encoder that fails is tried once more, on
     another machine unless there is one `alone`; the second failure with nothing made in between, or at the same
     segment, leads to a plan without it. So does a machine that is lost twice at a job's first segment: an encoder may
-    bring it down. A machine that cannot follow the plan leads to another machine, the second to a new plan. Anything
-    else is tried again, three times in all.
+    bring it down. A machine that cannot follow the plan leads to another machine, if there is one, and a second failure
+    to a new plan. Anything else is tried again, three times in all.
     """
     if fault == "stopped":
         return None
@@ -66,7 +66,7 @@ def after_fault(
     if tries >= TRIES:
         work.fail(error, hint)
         return "failed"
-    if planned and ((fault == "plan" and (alone or second)) or (fault == "model" and second)):
+    if planned and fault in ("plan", "model") and second:
         work.forget_plan()
         return "new plan"
     return "elsewhere" if planned and fault in ("encode", "plan") and not alone else "again"

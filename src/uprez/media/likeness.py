@@ -84,7 +84,7 @@ def judge(result: Thumb, due: Thumb, others: Sequence[tuple[str, Thumb]] = ()) -
     if unlike is not None:
         return unlike
     distance = psnr(result, due)
-    return Finding(text=f"differs by {distance:.1f} dB", soft=True) if distance < FLOOR_DB else None
+    return Finding(text=f"is far from the source ({distance:.1f} dB)", soft=True) if distance < FLOOR_DB else None
 
 
 def agree(first: Thumb, second: Thumb, due: Thumb) -> bool:
@@ -114,7 +114,7 @@ def projection(result: Thumb, due: Thumb, wrong: Thumb) -> float:
 def alternatives(due: Thumb) -> Iterator[Alternative]:
     """Give the wrong pictures that a frame becomes by faults of programs and drivers; `colourless` is one more."""
     yield from ((_exchanged(order), due[:, :, order]) for order in permutations(range(3)) if order != (0, 1, 2))
-    yield "its two chroma planes are swapped", _swapped(due)
+    yield "has its two chroma planes swapped", _swapped(due)
     yield "is black", np.zeros_like(due)
     yield "is mirrored left to right", due[:, ::-1]
     yield "is mirrored top to bottom", due[::-1]
@@ -194,7 +194,7 @@ _LUMA = np.array((LUMA_WEIGHTS["bt709"][0], 1 - sum(LUMA_WEIGHTS["bt709"]), LUMA
 
 def _exchanged(order: tuple[int, ...]) -> str:
     moved = [_CHANNELS[place] for place, channel in enumerate(order) if place != channel]
-    return f"{' and '.join(moved)} are swapped" if len(moved) == 2 else f"has {_CHANNELS[order[0]]} for red, and so on"
+    return f"has {' and '.join(moved)} swapped" if len(moved) == 2 else f"has {_CHANNELS[order[0]]} for red, and so on"
 
 
 def _swapped(due: Thumb) -> Thumb:
