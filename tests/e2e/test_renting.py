@@ -51,6 +51,7 @@ STEPS = (
 )
 """What the system that uprez supersedes shows, in its order."""
 NOTHING = "nothing was rented"
+LIAR = Path(__file__).parent / "liar"
 
 
 @pytest.fixture
@@ -221,6 +222,28 @@ def moved_on(rented: Rented, ran: Ran, reasons: tuple[str, ...]) -> None:
     assert last["reason"] == "the work is done"
     assert len({lease["machine"] for lease in leases}) == len(leases), "each is banned for the rest of the run"
     assert len(rented.orders()) == len(leases)
+
+
+@pytest.mark.parametrize(
+    ("lie", "reason"),
+    [
+        ("shifted", "it gets no more work: segment 1: frame .* shows the frame 1 earlier"),
+        ("dies", "it gets no more work: the encoder was struck by the test"),
+    ],
+)
+def test_a_machine_that_does_not_do_its_work_right_gets_no_more(
+    rented: Rented, clip: Path, lie: str, reason: str
+) -> None:
+    """Pictures that are not the source's, or an encoder that fails, end a lease: another machine goes on."""
+    image = rented.machines._image
+    told = {"UPREZ_LIE": lie, "UPREZ_LIE_ONCE": str(rented.cloud.house.top / "told")}
+    rented.machines._image = {**image, **told, "PYTHONPATH": os.pathsep.join((str(LIAR), image["PYTHONPATH"]))}
+    ran = rented.run(container="mkv", codec="ffv1")
+    assert ran.code == 0, ran.text
+    check(rented.cloud, "output/clip.x2.mkv", 50)
+    moved_on(rented, ran, (reason,))
+    kept = [key.rpartition(".")[2] for key in rented.cloud.keys(".uprez/jobs/") if "/evidence/" in key]
+    assert sorted(kept) == ([] if lie == "dies" else ["json", "png"])
 
 
 def slowly(rented: Rented) -> None:

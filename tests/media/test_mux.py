@@ -11,7 +11,7 @@ from pathlib import Path
 import av
 import pytest
 
-from joined import assemble, check
+from joined import assemble, check, pins
 from uprez.errors import VerifyError
 from uprez.job import Index, Plan
 from uprez.media import containers, mux, probe
@@ -196,6 +196,44 @@ def test_segments_of_other_settings_are_refused(
     with pytest.raises(VerifyError, match=r"extradata [0-9a-f]{12}, the plan has 000000000000"):
         assemble(tmp_path, source, (index, other, segments))
     assert not (tmp_path / "result.mp4").exists()
+
+
+def test_segments_of_two_settings_are_refused(
+    tmp_path: Path, make_clip: MakeClip, make_segments: Callable[..., Made]
+) -> None:
+    """One segment among others that was made by another encoder is refused: by its name, with both settings."""
+    source = make_clip()
+    index, plan, segments = made = make_segments(source)
+    delay = max(pin.delay for pin in pins(made))
+    with av.open(str(segments[1])) as old, av.open(str(tmp_path / "other.mkv"), "w") as new:
+        stream = new.add_stream("libx264", rate=25, options={"bf": "0", "preset": "ultrafast"})
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for frame in old.decode(video=0):
+            new.mux(stream.encode(frame.reformat(format="yuv420p")))
+        new.mux(stream.encode(None))
+    mixed = [segments[0], tmp_path / "other.mkv", segments[2]]
+    own = plan.preflight.extradata_sha256[:12]
+    with pytest.raises(VerifyError, match=rf"other\.mkv \(segment 2\): .*extradata [0-9a-f]{{12}}, the plan has {own}"):
+        mux.assemble(
+            tmp_path / "mixed.mp4", plan=plan, index=index, segments=mixed, delay=delay, source_url=source.as_uri()
+        )
+    assert not (tmp_path / "mixed.mp4").exists()
+
+
+@pytest.mark.parametrize("name", ["clip.mp4", "clip.mkv"])
+def test_six_hundred_pieces_end_at_the_right_time(
+    tmp_path: Path, make_clip: MakeClip, make_segments: Callable[..., Made], name: str
+) -> None:
+    """Joints add nothing to a clock that no millisecond divides: frame 5,999 of 23.976 a second is at 250.208 s."""
+    source = make_clip(name=name, size=(16, 16), frames=6000, rate=Fraction(24000, 1001))
+    made = make_segments(source, length=10)
+    assert len(made[2]) == 600
+    result = assemble(tmp_path, source, made)
+    check(result, source, made)
+    shown = _shown(result)
+    last = 5999 * Fraction(1001, 24000)
+    assert len(shown) == 6000
+    assert abs(shown[-1] - last) <= (0 if name == "clip.mp4" else Fraction(1, 2000))
 
 
 def test_a_failure_while_writing_leaves_no_file(
