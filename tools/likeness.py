@@ -50,8 +50,8 @@ HEADER = """# Likeness
 
 Made by `make likeness`: {clips} good clips that are hard to judge (`tools/likeness_clips.py`), enlarged twice by
 {models}, as made and by x264 at crf {qualities}; {frames} frames. Whether a
-result's frame shows the source's is decided on thumbs of at most {side} samples a side, averages of exact areas, in
-which a model's work is small. With r the result, s the source's frame and v a wrong alternative:
+result's frame shows the source's is decided on thumbs of at most {side} samples a side, averages of exact areas of at
+least {cell}x{cell} pixels of the source, in which a model's work is small. With r the result, s the source's frame and v a wrong alternative:
 
 - p = <r-s, v-s> / |v-s|^2 is 0 for the right picture and 1 for the wrong one. It may be at most **{projection}**: noise
   that a model removes and another frame does not have gives up to 0.5, and the largest of a good frame below is
@@ -375,6 +375,7 @@ def _facts(measured: Sequence[Measured], models: Sequence[str]) -> dict[str, obj
         "qualities": " and ".join(str(quality) for quality in QUALITIES),
         "frames": sum(len(version.thumbs) for each in measured for version in each.versions),
         "side": likeness.SIDE,
+        "cell": likeness.CELL_PX,
         "projection": likeness.PROJECTION,
         "largest": max(p for each in measured for p in _largest(each).values()),
         "apart": APART_DB,

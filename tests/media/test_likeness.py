@@ -199,16 +199,19 @@ def test_correlation_has_its_known_values() -> None:
     [
         (1920, 1080, 0, (64, 36)),
         (1920, 1080, 1, (36, 64)),
-        (48, 32, 0, (48, 32)),
-        (16, 4000, 0, (8, 64)),
-        (4000, 4, 0, (64, 4)),
+        (256, 144, 0, (64, 36)),
+        (176, 144, 0, (44, 36)),
+        (48, 32, 3, (8, 12)),
+        (10, 8, 0, (4, 4)),
+        (16, 4000, 0, (4, 64)),
+        (4000, 3, 0, (64, 3)),
         (1, 1, 0, (1, 1)),
     ],
 )
-def test_a_thumb_keeps_the_shape_and_invents_no_samples(
+def test_a_thumb_keeps_the_shape_and_averages_enough(
     width: int, height: int, quarters: int, size: tuple[int, int]
 ) -> None:
-    """64 on the longer side as shown, never more than the picture has, and at least 8 where it has as many."""
+    """64 on the longer side as shown, 4x4 pixels a sample of what is small, and 4 samples a side where there are."""
     video = replace(VIDEO, width=width, height=height, turn=Turn(quarters=quarters))
     assert size_of(video) == size
 
@@ -219,6 +222,7 @@ def test_a_turned_source_has_the_thumb_of_its_upright_result() -> None:
     stored = (scene()[:, :, 0] * 200 + 16).astype(np.uint8)
     turn = Turn(quarters=1)
     size = size_of(replace(VIDEO, width=COLUMNS, height=ROWS, turn=turn))
+    assert size == (9, 16)
     upright = np.ascontiguousarray(np.rot90(stored, -1)).repeat(2, axis=0).repeat(2, axis=1)
     due = thumb(Frame(planes=(stored,), pts=0), gray, size, turn)
     result = thumb(Frame(planes=(upright,), pts=0), gray, size)

@@ -23,9 +23,12 @@ Thumb = Picture
 """A small picture: float32 R'G'B' from 0 to 1, (rows, columns, 3)."""
 
 SIDE = 64
-"""The longer side of a thumb."""
-LEAST_SIDE = 8
-"""Of a very long picture's thumb, where the picture has as many."""
+"""The longer side of a thumb, of videos from 256 pixels on."""
+CELL_PX = 4
+"""A sample of a thumb averages at least so many pixels of the source a side. With 1, what x264 does to noise at crf 28
+had 245 of 2,160 good frames of clips of 16 to 128 pixels blamed; with 2 it was 22, and with 3 or 4 none."""
+LEAST_SIDE = 4
+"""Of a thumb, where the picture has as many."""
 PROJECTION = 0.75
 """p above which a result shows the alternative."""
 APART_DB = 36.0
@@ -60,9 +63,9 @@ class Finding:
 
 
 def size_of(video: Video) -> Size:
-    """Give the size of a video's thumbs: its shape as shown, and no more samples than it has."""
+    """Give the size of a video's thumbs, in the shape in which it is shown."""
     width, height = video.shown_size
-    share = min(1.0, SIDE / max(width, height))
+    share = min(1 / CELL_PX, SIDE / max(width, height))
     columns, rows = (max(min(side, LEAST_SIDE), round(side * share)) for side in (width, height))
     return columns, rows
 
@@ -175,7 +178,7 @@ def _is(result: Thumb, due: Thumb, wrong: Thumb) -> bool:
 
 def _quarters(shape: tuple[int, ...]) -> list[tuple[str, tuple[slice, slice]]]:
     rows, columns = shape[0] // 2, shape[1] // 2
-    if min(rows, columns) < LEAST_SIDE // 2:
+    if min(rows, columns) < LEAST_SIDE:
         return []  # a few samples correlate with anything
     down = (("upper", slice(rows)), ("lower", slice(rows, None)))
     across = (("left", slice(columns)), ("right", slice(columns, None)))
