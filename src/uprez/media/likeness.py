@@ -78,7 +78,7 @@ def thumb(frame: Frame, colour: Colour, size: Size, turn: Turn = UPRIGHT) -> Thu
 def judge(result: Thumb, due: Thumb, others: Sequence[tuple[str, Thumb]] = ()) -> Finding | None:
     """Say why a result's frame is not the source's frame `due`; None: it is.
 
-    `others` are further frames of the source, each with its name ("the frame 1 later").
+    `others` are further frames of the source, each with its name ("the frame 1 later"); all thumbs have one size.
     """
     wrong = _shown_instead(result, due, others)
     unlike = _unlike(result, due)
@@ -115,7 +115,7 @@ def projection(result: Thumb, due: Thumb, wrong: Thumb) -> float:
 
 
 def alternatives(due: Thumb) -> Iterator[Alternative]:
-    """Give the wrong pictures that a frame becomes by faults of programs and drivers; `colourless` is one more."""
+    """Give the wrong pictures that faults of programs and drivers make of a frame, all but one without its colour."""
     yield from ((_exchanged(order), due[:, :, order]) for order in permutations(range(3)) if order != (0, 1, 2))
     yield "its two chroma planes are swapped", _swapped(due)
     yield "is black", np.zeros_like(due)
@@ -124,9 +124,9 @@ def alternatives(due: Thumb) -> Iterator[Alternative]:
     yield "is turned upside down", due[::-1, ::-1]
 
 
-def colourless(picture: Thumb) -> Thumb:
-    """Give a picture without its colour."""
-    return np.repeat((picture @ _LUMA)[:, :, None], 3, axis=2)
+def colour_of(picture: Thumb) -> Thumb:
+    """Give what a picture has beyond its luma, which other light leaves as it is."""
+    return picture - (picture @ _LUMA)[:, :, None]
 
 
 def halved(picture: Thumb) -> Thumb:
@@ -142,8 +142,9 @@ def _shown_instead(result: Thumb, due: Thumb, others: Sequence[tuple[str, Thumb]
     """Give the alternative that a result shows, of several the closest."""
     named = ((f"shows {name}", picture) for name, picture in others)
     found = [(text, wrong) for text, wrong in (*named, *alternatives(due)) if _is(result, due, wrong)]
-    if _is(halved(result), halved(due), colourless(halved(due))):
-        found.append(("has lost its colour", colourless(due)))
+    left, there = (colour_of(halved(picture)) for picture in (result, due))
+    if _is(left, there, np.zeros_like(there)):
+        found.append(("has lost its colour", due - colour_of(due)))
     return min(found, key=lambda each: _square(each[1] - result), default=None)
 
 
