@@ -10,33 +10,24 @@ from __future__ import annotations
 import argparse
 import math
 import sys
-import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 
 import likeness_clips
 import materials
-from likeness_clips import CLIPS, COLOUR, Clip
-from uprez.enhance.upscale import Upscaler, open_upscaler
-from uprez.job import Encoding, Options, Video
-from uprez.media import decode, encode, likeness, probe
-from uprez.media.frame import Frame
+from likeness_clips import CLIPS
+from likeness_made import QUALITIES, Measured, Version, measure
+from uprez.media import likeness
 from uprez.media.likeness import APART_DB, Thumb
-from uprez.media.target import target
-from uprez.models import MODELS, weights
 
 REPO = Path(__file__).resolve().parent.parent
 NETWORKS = ("lanczos", "realesr-animevideov3")
-QUALITIES = (18, 28)
-"""Of x264: the default, and one that shows."""
 REACH = 2
 """Neighbours on either side that a wrong picture is judged beside."""
-THREADS = 2
 KINDS = {
     "time": (),
     "channels": ("swapped", "for red"),
@@ -49,9 +40,11 @@ KINDS = {
 HEADER = """# Likeness
 
 Made by `make likeness`: {clips} good clips that are hard to judge (`tools/likeness_clips.py`), enlarged twice by
-{models}, as made and by x264 at crf {qualities}; {frames} frames. Whether a
-result's frame shows the source's is decided on thumbs of at most {side} samples a side, averages of exact areas, in
-which a model's work is small. With r the result, s the source's frame and v a wrong alternative:
+{models}, as made and by x264 at crf {qualities}; {frames} frames.
+
+Whether a result's frame shows the source's is decided on thumbs of at most {side} samples a side, averages of exact
+areas of at least {cell}x{cell} pixels of the source, in which a model's work is small. With r the result's thumb, s
+that of the source's frame and v a wrong alternative:
 
 - p = <r-s, v-s> / |v-s|^2 is 0 for the right picture and 1 for the wrong one. It may be at most **{projection}**: noise
   that a model removes and another frame does not have gives up to 0.5, and the largest of a good frame below is
@@ -87,40 +80,6 @@ on either side, unless another number is named.
 """
 
 
-@dataclass(frozen=True, kw_only=True)
-class Version:
-    """What became of a clip."""
-
-    model: str
-    quality: int | None
-    """crf; None: as the model made it."""
-    thumbs: list[Thumb]
-    exchanged: list[Thumb]
-    """Those of the same frames with their chroma planes swapped."""
-    gray: list[Thumb]
-    """And without chroma."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Measured:
-    """A clip, its thumbs and those of its versions."""
-
-    clip: Clip
-    due: list[Thumb]
-    other: list[Thumb]
-    """Of a clip of other footage."""
-    versions: list[Version]
-
-    def around(self, number: int, reach: int) -> list[tuple[str, Thumb]]:
-        """So many frames on either side of one, with their names."""
-        near = range(max(0, number - reach), min(len(self.due), number + reach + 1))
-        return [(f"the frame {n - number:+d}", self.due[n]) for n in near if n != number]
-
-    def judged(self, result: Thumb, number: int, reach: int) -> likeness.Finding | None:
-        """Judge a picture that stands in a frame's place."""
-        return likeness.judge(result, self.due[number], self.around(number, reach))
-
-
 @dataclass(kw_only=True)
 class Rate:
     """How often a wrong picture is found."""
@@ -154,73 +113,6 @@ def main() -> int:
     for fault in blamed:
         print("blamed:", *fault)
     return 1 if blamed else 0
-
-
-# --- making
-
-
-def measure(clip: Clip, folder: Path, models: Sequence[str], cache: Path) -> Measured:
-    """Enlarge a clip, encode and decode it, and take the thumbs of it all."""
-    made = likeness_clips.frames(clip, folder)
-    facts = likeness_clips.video(made)
-    size = likeness.size_of(facts)
-    footage = next(each for each in CLIPS if each.footage not in {clip.footage, "none"})
-    other = likeness_clips.frames(footage, folder)
-    return Measured(
-        clip=clip,
-        due=[likeness.thumb(frame, COLOUR, size) for frame in made],
-        other=[likeness.thumb(frame, COLOUR, size) for frame in other],
-        versions=[version for model in models for version in _versions(model, facts, made, size, cache)],
-    )
-
-
-def _versions(model: str, facts: Video, made: list[Frame], size: tuple[int, int], cache: Path) -> Iterator[Version]:
-    upscaler = _upscaler(model, facts, cache)
-    results = [upscaler(frame) for frame in made]
-    for quality in (None, *QUALITIES):
-        seen = results if quality is None else encoded(results, quality)
-        yield Version(
-            model=model,
-            quality=quality,
-            thumbs=[likeness.thumb(frame, COLOUR, size) for frame in seen],
-            exchanged=[likeness.thumb(_exchanged(frame), COLOUR, size) for frame in seen],
-            gray=[likeness.thumb(_gray(frame), COLOUR, size) for frame in seen],
-        )
-
-
-def _upscaler(model: str, facts: Video, cache: Path) -> Upscaler:
-    wanted = target(facts, Options(scale=Fraction(2), model=model))
-    network = weights.ensure(MODELS[model], cache, progress=_progress)
-    return open_upscaler(network, MODELS[model], facts, wanted, families=("openvino", "cpu"), threads=THREADS)
-
-
-def encoded(frames: list[Frame], quality: int) -> list[Frame]:
-    """Give frames as x264 leaves them."""
-    rows, columns = frames[0].planes[0].shape
-    picture = encode.Picture(width=columns, height=rows, sar=Fraction(1), rate=Fraction(25), colour=COLOUR)
-    options = (("crf", str(quality)), ("preset", "medium"))
-    encoding = Encoding(codec="h264", rung="libx264", pix_fmt="yuv420p", options=options, threads=THREADS)
-    with tempfile.TemporaryDirectory(prefix="uprez-likeness-") as folder:
-        path = Path(folder) / "clip.mkv"
-        with encode.Encoder(path, encoding, picture) as encoder:
-            for frame in frames:
-                encoder.write(frame)
-        url = path.as_uri()
-        return list(decode.frames(url, probe.index(url), 0, len(frames), threads=THREADS))
-
-
-def _exchanged(frame: Frame) -> Frame:
-    y, u, v = frame.planes
-    return Frame(planes=(y, v, u), pts=frame.pts)
-
-
-def _gray(frame: Frame) -> Frame:
-    luma, *chroma = frame.planes
-    return Frame(planes=(luma, *(np.full_like(plane, 128) for plane in chroma)), pts=frame.pts)
-
-
-def _progress(text: str, _done: int, _total: int) -> None:
-    print(text, flush=True)
 
 
 # --- good frames
@@ -277,13 +169,15 @@ def _largest(measured: Measured) -> dict[str, float]:
         tried = [("time", wrong) for _, wrong in measured.around(number, len(measured.due))]
         tried += [(_kind(text), wrong) for text, wrong in likeness.alternatives(due)]
         found = [(kind, _projection(results, due, wrong)) for kind, wrong in tried]
-        small = likeness.halved(due)
-        found.append(
-            ("colour lost", _projection([likeness.halved(r) for r in results], small, likeness.colourless(small)))
-        )
+        left, there = [_colour(result) for result in results], _colour(due)
+        found.append(("colour lost", _projection(left, there, np.zeros_like(there))))
         for kind, p in found:
             largest[kind] = max(p, largest.get(kind, -math.inf))
     return largest
+
+
+def _colour(picture: Thumb) -> Thumb:
+    return likeness.colour_of(likeness.halved(picture))
 
 
 def _kind(text: str) -> str:
@@ -375,6 +269,7 @@ def _facts(measured: Sequence[Measured], models: Sequence[str]) -> dict[str, obj
         "qualities": " and ".join(str(quality) for quality in QUALITIES),
         "frames": sum(len(version.thumbs) for each in measured for version in each.versions),
         "side": likeness.SIDE,
+        "cell": likeness.CELL_PX,
         "projection": likeness.PROJECTION,
         "largest": max(p for each in measured for p in _largest(each).values()),
         "apart": APART_DB,

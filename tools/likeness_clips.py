@@ -186,6 +186,11 @@ CLIPS = (
     ),
     Clip(name="night", footage="bikes", make=lambda m, _: [_lit(p, 0.08) for p in _bikes(m)]),
     Clip(name="noisy night", footage="bikes", make=lambda m, r: [_noisy(_lit(p, 0.06), r, 8, 6) for p in _bikes(m)]),
+    Clip(
+        name="small and noisy",
+        footage="bikes",
+        make=lambda m, r: [_noisy(_lit(p, 0.25), r, 10, 8) for p in _read(m / "bikes.mp4", 60, (64, 48))],
+    ),
     Clip(name="gray", footage="head", make=lambda m, _: [_gray(p) for p in _head(m)]),
     Clip(name="pan", footage="bunny", make=lambda m, _: _pan(m, 4)),
     Clip(name="fast pan", footage="bunny", make=lambda m, _: _pan(m, 24)),

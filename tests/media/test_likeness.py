@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 import likeness as measuring
 import likeness_clips
+import likeness_made
 from plain import COLOUR, VIDEO
 from uprez.job import Turn
 from uprez.media.frame import Frame
@@ -21,7 +22,7 @@ from uprez.media.likeness import (
     Thumb,
     agree,
     alternatives,
-    colourless,
+    colour_of,
     correlation,
     judge,
     psnr,
@@ -101,7 +102,7 @@ def test_a_models_work_is_no_fault() -> None:
 
 def test_noise_of_colour_may_go() -> None:
     """An encoder that removes it from a gray picture takes no colour away."""
-    gray = colourless(scene())
+    gray = scene() - colour_of(scene())
     assert psnr(gray + noise(0.03, 15), gray) < APART_DB
     assert judge(gray, gray + noise(0.03, 15), neighbours()) is None
 
@@ -125,7 +126,7 @@ def test_another_video_does_not_look_like_the_source() -> None:
         (np.zeros((ROWS, COLUMNS, 3), np.float32), "is black"),
         (scene()[:, :, ::-1], "has red and blue swapped"),
         (scene()[:, :, [1, 0, 2]], "has red and green swapped"),
-        (colourless(scene()), "has lost its colour"),
+        (scene() - colour_of(scene()), "has lost its colour"),
         (scene()[:, ::-1], "is mirrored left to right"),
         (scene()[::-1], "is mirrored top to bottom"),
         (scene()[::-1, ::-1], "is turned upside down"),
@@ -160,7 +161,7 @@ def test_a_spoilt_quarter_is_told(part: Thumb, text: str) -> None:
 
 def test_the_last_net_is_soft() -> None:
     """A result that correlates and is far off is told by its distance, and only that may be overridden."""
-    source = 0.4 * scene()[:, :, [1, 1, 1]]
+    source = 0.4 * scene()
     found = judge(source + 0.55, source)
     assert found is not None
     assert found.soft
@@ -199,16 +200,19 @@ def test_correlation_has_its_known_values() -> None:
     [
         (1920, 1080, 0, (64, 36)),
         (1920, 1080, 1, (36, 64)),
-        (48, 32, 0, (48, 32)),
-        (16, 4000, 0, (8, 64)),
-        (4000, 4, 0, (64, 4)),
+        (256, 144, 0, (64, 36)),
+        (176, 144, 0, (44, 36)),
+        (48, 32, 3, (8, 12)),
+        (10, 8, 0, (4, 4)),
+        (16, 4000, 0, (4, 64)),
+        (4000, 3, 0, (64, 3)),
         (1, 1, 0, (1, 1)),
     ],
 )
-def test_a_thumb_keeps_the_shape_and_invents_no_samples(
+def test_a_thumb_keeps_the_shape_and_averages_enough(
     width: int, height: int, quarters: int, size: tuple[int, int]
 ) -> None:
-    """64 on the longer side as shown, never more than the picture has, and at least 8 where it has as many."""
+    """64 on the longer side as shown, 4x4 pixels a sample of what is small, and 4 samples a side where there are."""
     video = replace(VIDEO, width=width, height=height, turn=Turn(quarters=quarters))
     assert size_of(video) == size
 
@@ -219,6 +223,7 @@ def test_a_turned_source_has_the_thumb_of_its_upright_result() -> None:
     stored = (scene()[:, :, 0] * 200 + 16).astype(np.uint8)
     turn = Turn(quarters=1)
     size = size_of(replace(VIDEO, width=COLUMNS, height=ROWS, turn=turn))
+    assert size == (9, 16)
     upright = np.ascontiguousarray(np.rot90(stored, -1)).repeat(2, axis=0).repeat(2, axis=1)
     due = thumb(Frame(planes=(stored,), pts=0), gray, size, turn)
     result = thumb(Frame(planes=(upright,), pts=0), gray, size)
@@ -231,14 +236,14 @@ def test_a_turned_source_has_the_thumb_of_its_upright_result() -> None:
 @pytest.mark.parametrize("clip", likeness_clips.CLIPS, ids=lambda clip: clip.name)
 def test_a_good_clip_passes(clip: likeness_clips.Clip, materials: Path, tmp_path: Path) -> None:
     """Enlarged by Lanczos, and by x264 at two qualities, no frame is blamed."""
-    measured = measuring.measure(clip, materials, ["lanczos"], tmp_path)
+    measured = likeness_made.measure(clip, materials, ["lanczos"], tmp_path)
     assert measuring.blames(measured) == []
 
 
 def test_wrong_pictures_are_found(materials: Path, tmp_path: Path) -> None:
     """In three clips with enough in them, every wrong picture is."""
     chosen = [clip for clip in likeness_clips.CLIPS if clip.name in {"talking head", "bunny", "heavy grain"}]
-    measured = [measuring.measure(clip, materials, ["lanczos"], tmp_path) for clip in chosen]
+    measured = [likeness_made.measure(clip, materials, ["lanczos"], tmp_path) for clip in chosen]
     for name, wrong in measuring.WRONGS.items():
         rate = measuring.rate(measured, wrong, reach=likeness_clips.FRAMES)
         assert rate.frames, name

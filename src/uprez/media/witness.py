@@ -16,6 +16,8 @@ PLACES = 8
 """Frames of a segment that are looked at."""
 NEIGHBOURS = 2
 """Output frames on either side that the right one must be told from."""
+_OTHERS = 40
+"""Other frames of the source that a result is judged beside, at most."""
 _NEAR = 24
 """Source frames between two places up to which decoding goes on rather than seeking anew."""
 _FRAMES_A_KEYFRAME = 600
@@ -99,7 +101,17 @@ def windows(url: str, *, plan: Plan, index: Index, numbers: Iterable[int], threa
             if at in needed:
                 thumbs[at] = likeness.thumb(frame, video.colour, size, video.turn)
                 damaged |= {at} if frame.damaged else set()
-    return {number: _window(places, thumbs, damaged) for number, places in around.items()}
+    numbered = {at: number + distance for number, places in around.items() for distance, at in places.items()}
+    seen = {numbered[at]: (at, thumb) for at, thumb in thumbs.items()}
+    return {
+        number: Window(
+            due=thumbs[places[0]],
+            others=_others(number, places[0], seen),
+            position=places[0],
+            damaged=not damaged.isdisjoint(places.values()),
+        )
+        for number, places in around.items()
+    }
 
 
 def _around(times: Timeline, number: int) -> dict[int, int]:
@@ -109,15 +121,11 @@ def _around(times: Timeline, number: int) -> dict[int, int]:
     return {first + place - number: each.left for place, each in enumerate(shown)}
 
 
-def _window(places: Mapping[int, int], thumbs: Mapping[int, Thumb], damaged: set[int]) -> Window:
-    others = {at: distance for distance, at in sorted(places.items(), key=lambda pair: -abs(pair[0]))}
-    others.pop(places[0], None)
-    return Window(
-        due=thumbs[places[0]],
-        others=tuple((named(distance), thumbs[at]) for at, distance in others.items()),
-        position=places[0],
-        damaged=not damaged.isdisjoint(places.values()),
-    )
+def _others(number: int, position: int, seen: Mapping[int, tuple[int, Thumb]]) -> tuple[tuple[str, Thumb], ...]:
+    """Name what else was seen, the nearest first: neighbours tell a shift, frames far away a picture that stands."""
+    nearest = sorted(seen, key=lambda other: abs(other - number))
+    others = [(named(other - number), seen[other][1]) for other in nearest if seen[other][0] != position]
+    return tuple(others[:_OTHERS])
 
 
 def named(distance: int) -> str:
@@ -180,7 +188,6 @@ class Witness:
         return {place: self._around(place) for place in self.places}
 
     def _around(self, place: int) -> Window:
+        seen = {number: (id(thumb), thumb) for number, thumb in self._thumbs.items()}
         due = self._thumbs[place]
-        seen = {d: self._thumbs.get(place + d) for d in range(-NEIGHBOURS, NEIGHBOURS + 1)}
-        others = tuple((named(d), thumb) for d, thumb in seen.items() if thumb is not None and thumb is not due)
-        return Window(due=due, others=others, position=place, damaged=False)
+        return Window(due=due, others=_others(place, id(due), seen), position=place, damaged=False)
