@@ -194,6 +194,8 @@ class Video:
     mastering: Mastering | None = None
     dynamic_hdr: tuple[str, ...] = ()
     """HDR metadata that changes from frame to frame ("HDR10+", "Dolby Vision"): it would not fit a result."""
+    captions: bool = False
+    """Closed captions (CEA-608, CEA-708) are inside its picture's packets."""
     title: str | None = None
     chapters: tuple[Chapter, ...] = ()
 

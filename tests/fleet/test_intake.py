@@ -9,6 +9,8 @@ from pathlib import Path
 import av
 import pytest
 
+from house import write_clip
+from rich import rich
 from uprez.config.layers import load
 from uprez.config.settings import Settings
 from uprez.errors import UsageError
@@ -88,3 +90,19 @@ def test_a_video_that_a_container_cannot_hold_is_refused(inputs: Path) -> None:
         assert not refused.jobs
         assert f"{container} cannot carry {codec} pictures" in said
     assert [work.output for work in taken(codec="prores", container="mov")[0].jobs] == ["film.x2.mov"]
+
+
+def test_a_container_that_would_lose_a_stream_is_refused_by_name(inputs: Path) -> None:
+    """MP4 for a film with ASS, PGS, fonts and FLAC fails its job, naming each; left out on request, kept by default."""
+    plain = inputs.parent / "plain.mkv"
+    write_clip(plain, 10, (64, 48), 0)
+    rich(plain, inputs / "film.mkv")
+    refused, said = taken(container="mp4")
+    assert not refused.jobs
+    for name in ("(subtitle, ass)", "(subtitle, hdmv_pgs_subtitle)", '(attachment, font/ttf "Schrift ä.ttf")'):
+        assert name in said
+    assert "[HINT] choose --container mkv, or leave such streams out with --drop-unsupported" in " ".join(said.split())
+    dropped, said = taken(container="mp4", drop_unsupported=True)
+    assert [work.output for work in dropped.jobs] == ["film.x2.mp4"]
+    assert "not carried into mp4: stream" in said
+    assert [work.output for work in taken()[0].jobs] == ["film.x2.mkv"]

@@ -18,10 +18,10 @@ def test_a_plain_video_needs_no_word() -> None:
 
 def test_what_is_lost_or_changed_is_said() -> None:
     """Alpha, dynamic HDR, fields, damage and jumps, each in a sentence."""
-    video = replace(VIDEO, alpha=True, dynamic_hdr=("HDR10+",), field_order="top")
+    video = replace(VIDEO, alpha=True, captions=True, dynamic_hdr=("HDR10+",), field_order="top")
     said = notes.of_index(replace(INDEX, video=video, damaged=3, breaks=2), Options(), "h264")
-    assert len(said) == 5
-    for words in ("alpha", "HDR10+", "bwdif", "at least 3", "jumps 2 times"):
+    assert len(said) == 6
+    for words in ("alpha", "closed captions", "HDR10+", "bwdif", "at least 3", "jumps 2 times"):
         assert any(words in line for line in said)
     kept = notes.of_index(replace(INDEX, video=video), Options(deinterlace="off"), "h264")
     assert any("as it is" in line for line in kept)

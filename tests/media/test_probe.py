@@ -192,6 +192,23 @@ def test_cover_art_is_not_the_picture(tmp_path: Path, make_clip: MakeClip) -> No
     assert [(stream.codec, stream.cover) for stream in index.video.others] == [("mjpeg", True)]
 
 
+def test_captions_inside_the_picture_are_seen(tmp_path: Path, make_clip: MakeClip) -> None:
+    """CEA-708 data in the first packet's SEI (ATSC A/53 part 4) is told of; a video without says nothing."""
+    source, path = make_clip(name="plain.ts"), tmp_path / "captioned.ts"
+    caption = b"\xb5\x00\x31GA94\x03\x41\xff\xfc\x94\x20\xff"
+    sei = b"\x00\x00\x00\x01\x06\x04" + bytes([len(caption)]) + caption + b"\x80"
+    with av.open(str(source)) as old, av.open(str(path), "w") as new:
+        stream = new.add_stream_from_template(old.streams.video[0], opaque=True)
+        for packet in old.demux(old.streams.video[0]):
+            if packet.size:
+                changed = av.Packet(sei + bytes(packet))
+                changed.stream, changed.time_base, changed.is_keyframe = stream, packet.time_base, packet.is_keyframe
+                changed.pts, changed.dts = packet.pts, packet.dts
+                new.mux_one(changed)
+    assert probe.quick(path.as_uri()).captions
+    assert not probe.quick(source.as_uri()).captions
+
+
 def test_index_lists_every_frame_in_the_order_of_showing(make_clip: MakeClip) -> None:
     """With B-frames the index is ascending, complete and knows its keyframes."""
     index = probe.index(make_clip(frames=30).as_uri())

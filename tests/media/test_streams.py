@@ -6,69 +6,20 @@ from collections.abc import Callable
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
 
 import av
-import numpy as np
 import pytest
 from av.stream import Disposition
 
 from joined import assemble, check
+from rich import FONT, MS, PICTURE, line, rich
 from uprez.errors import VerifyError
 from uprez.job import Index, Plan
-from uprez.media import containers, probe, stills, subtitles
+from uprez.media import containers, probe, subtitles
 
 MakeClip = Callable[..., Path]
 Made = tuple[Index, Plan, list[Path]]
 MakeSegments = Callable[..., Made]
-MS = Fraction(1, 1000)
-ASS_HEAD = b"[Script Info]\nScriptType: v4.00+\n[V4+ Styles]\n[Events]\n"
-FONT = bytes(range(256)) * 20
-PICTURE = stills.png(np.full((16, 16, 3), 90, np.uint8))
-
-
-def _line(stream: Any, data: bytes, at: int, length: int = 300) -> av.Packet:
-    packet = av.Packet(data)
-    packet.stream, packet.time_base, packet.pts, packet.dts, packet.duration = stream, MS, at, at, length
-    return packet
-
-
-def _rich(plain: Path, path: Path) -> Path:
-    """A film with two languages, styled and drawn subtitles, a font, a cover and another angle."""
-    with av.open(str(plain)) as old, av.open(str(path), "w") as new:
-        copied = {each.index: new.add_stream_from_template(each, opaque=True) for each in old.streams}
-        for number, stream in copied.items():
-            stream.metadata.update(old.streams[number].metadata)
-        angle = new.add_stream_from_template(old.streams.video[0], opaque=True)
-        angle.metadata["title"] = "other angle"
-        lines, drawn = new.add_stream("ass"), new.add_mux_stream("hdmv_pgs_subtitle")
-        lines.codec_context.extradata = ASS_HEAD
-        lines.metadata["language"], drawn.metadata["language"] = "fre", "gsw"
-        lines.disposition = Disposition.forced
-        new.add_attachment("Schrift ä.ttf", "font/ttf", FONT)
-        new.add_attachment("cover.png", "image/png", PICTURE)
-        new.metadata["title"] = "A film"
-        new.set_chapters(
-            [
-                {"id": number, "start": at, "end": at + 600, "time_base": MS, "metadata": {"title": f"part {number}"}}
-                for number, at in enumerate((0, 600))
-            ]
-        )
-        for packet in old.demux():
-            if not packet.size:
-                continue
-            if packet.stream.type == "video":
-                twin = av.Packet(bytes(packet))
-                twin.stream, twin.time_base = angle, packet.time_base
-                twin.pts, twin.dts, twin.duration = packet.pts, packet.dts, packet.duration
-                twin.is_keyframe = packet.is_keyframe
-                new.mux_one(twin)
-            packet.stream = copied[packet.stream_index]
-            new.mux_one(packet)
-        for number in range(3):
-            new.mux_one(_line(lines, f"{number},0,Default,,0,0,0,,line {number}".encode(), 100 + 300 * number))
-        new.mux_one(_line(drawn, b"\x16\x00\x0b" + bytes(11) + b"\x80\x00\x00", 250))
-    return path
 
 
 def _streams(path: Path) -> list[tuple[str, str, str | None, str | None]]:
@@ -93,7 +44,7 @@ def _packets(path: Path, number: int) -> list[tuple[Fraction, bytes]]:
 
 def test_matroska_keeps_all_that_matroska_has(tmp_path: Path, make_clip: MakeClip, make_segments: MakeSegments) -> None:
     """Two languages, ASS, PGS, another angle, a font, a cover and chapters arrive byte for byte, at their times."""
-    source = _rich(make_clip(name="plain.mkv", audio=("aac", "flac")), tmp_path / "rich.mkv")
+    source = rich(make_clip(name="plain.mkv", audio=("aac", "flac")), tmp_path / "rich.mkv")
     made = make_segments(source)
     assert made[1].container == "mkv"
     assert containers.left_behind(made[0].video, "mkv") == ()
@@ -163,7 +114,7 @@ def _with_text(plain: Path, path: Path) -> Path:
         new.start_encoding()
         for at, words in ((200, "Grüß Gott"), (600, "Ende")):
             data = words.encode()
-            new.mux_one(_line(text, len(data).to_bytes(2, "big") + data, at, 200))
+            new.mux_one(line(text, len(data).to_bytes(2, "big") + data, at, 200))
         picture = av.Packet(PICTURE)
         picture.stream, picture.pts, picture.dts, picture.time_base, picture.is_keyframe = cover, 0, 0, MS, True
         new.mux_one(picture)
@@ -204,7 +155,7 @@ def test_pcm_goes_to_quicktime(tmp_path: Path, make_clip: MakeClip, make_segment
 
 def test_one_byte_of_a_subtitle_is_missed(tmp_path: Path, make_clip: MakeClip, make_segments: MakeSegments) -> None:
     """Subtitles are compared as sound is."""
-    source = _rich(make_clip(name="plain.mkv", audio=("aac",)), tmp_path / "rich.mkv")
+    source = rich(make_clip(name="plain.mkv", audio=("aac",)), tmp_path / "rich.mkv")
     made = make_segments(source)
     result = assemble(tmp_path, source, made)
     data = result.read_bytes()

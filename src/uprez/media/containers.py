@@ -138,7 +138,13 @@ def _keeps_all(video: Video, container: str) -> bool:
 
 
 def _unsaid(video: Video, container: str) -> tuple[str, ...]:
-    """Name what QuickTime has no way to say of the streams it holds."""
+    """Name what a container has no way to say of the streams it holds."""
+    if container == "mkv":
+        return tuple(
+            f"the style of stream {each.index} (its text becomes SubRip)"
+            for each in video.others
+            if each.codec == "mov_text"
+        )
     if container != "mov":
         return ()
     said = []

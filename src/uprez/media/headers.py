@@ -84,6 +84,7 @@ def video(container: InputContainer, stream: VideoStream, frame: VideoFrame, nam
         alpha=how.alpha,
         mastering=hdr.mastering(frame),
         dynamic_hdr=hdr.dynamic(frame),
+        captions=frame.side_data.get("A53_CC") is not None,
         title=container.metadata.get("title"),
         chapters=tuple(_chapters(container)),
     )
@@ -138,6 +139,9 @@ def _other(stream: AvStream) -> Stream:
 
 
 def _codec(stream: AvStream) -> str:
+    """Name what is in a stream, as FFmpeg does; of an attachment its media type."""
+    if stream.type == "attachment":
+        return stream.metadata.get("mimetype", "unknown")
     if cast("object | None", stream.codec_context) is not None:
         return stream.codec_context.codec.canonical_name
     return str(getattr(stream, "name", None) or "unknown")  # streams of some kinds have none

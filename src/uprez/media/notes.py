@@ -11,6 +11,8 @@ def of_video(video: Video) -> list[str]:
     said = []
     if video.alpha:
         said.append("its alpha plane is left out")
+    if video.captions:
+        said.append("its closed captions, which are inside the picture's packets, are left out")
     if video.dynamic_hdr:
         said.append(f"its {' and '.join(video.dynamic_hdr)} metadata is left out: it would not fit the new pictures")
     return said
