@@ -9,8 +9,8 @@ from pathlib import Path
 import av
 import pytest
 
+from film import film
 from house import write_clip
-from rich import rich
 from uprez.config.layers import load
 from uprez.config.settings import Settings
 from uprez.errors import UsageError
@@ -96,7 +96,7 @@ def test_a_container_that_would_lose_a_stream_is_refused_by_name(inputs: Path) -
     """MP4 for a film with ASS, PGS, fonts and FLAC fails its job, naming each; left out on request, kept by default."""
     plain = inputs.parent / "plain.mkv"
     write_clip(plain, 10, (64, 48), 0)
-    rich(plain, inputs / "film.mkv")
+    film(plain, inputs / "film.mkv")
     refused, said = taken(container="mp4")
     assert not refused.jobs
     for name in ("(subtitle, ass)", "(subtitle, hdmv_pgs_subtitle)", '(attachment, font/ttf "Schrift ä.ttf")'):

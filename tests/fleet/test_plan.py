@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from dataclasses import replace
 from fractions import Fraction
 from itertools import accumulate
@@ -12,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import plain
 from uprez.errors import InputError
 from uprez.fleet import plan as plans
 from uprez.job import Colour, Encoding, Options, Survey
@@ -46,7 +48,7 @@ def test_segments_cover_every_frame_once(count: int, size: int) -> None:
 def test_segments_are_short_but_never_tiny(count: int, rate: Fraction | None, seconds: float, keys: list[int]) -> None:
     """Whatever keyframes a source has, segments have at least 12 frames and stay within their bounds."""
     most = plans.frames_at_most(rate, seconds)
-    segments = plans.cut_at(plans.borders(count, most, keys))
+    segments = plans.cut_at(plans.borders(count, most, nearest(keys)))
     lengths = [segment.count for segment in segments]
     assert sum(lengths) == count
     assert [segment.first for segment in segments] == list(accumulate(lengths, initial=0))[:-1]
@@ -58,24 +60,49 @@ def test_segments_are_short_but_never_tiny(count: int, rate: Fraction | None, se
 @given(count=st.integers(200, 5000), most=st.integers(23, 400))
 def test_segments_are_as_long_as_each_other_without_keyframes(count: int, most: int) -> None:
     """Where nothing draws a border, lengths differ by a frame."""
-    lengths = [segment.count for segment in plans.cut_at(plans.borders(count, most, []))]
+    lengths = [segment.count for segment in plans.cut_at(plans.borders(count, most, nearest([])))]
     assert max(lengths) - min(lengths) <= 1
 
 
 def test_borders_move_to_keyframes() -> None:
     """The nearest keyframe within a quarter of a piece draws a border; one further away does not."""
-    assert plans.borders(1000, 625, []) == [0, 500, 1000]
-    assert plans.borders(1000, 625, [90, 440, 530, 800]) == [0, 530, 1000]
-    assert plans.borders(1000, 625, [374, 630]) == [0, 500, 1000]
-    assert plans.borders(1000, 520, [440]) == [0, 333, 666, 1000]
+    assert plans.borders(1000, 625, nearest([])) == [0, 500, 1000]
+    assert plans.borders(1000, 625, nearest([90, 440, 530, 800])) == [0, 530, 1000]
+    assert plans.borders(1000, 625, nearest([374, 630])) == [0, 500, 1000]
+    assert plans.borders(1000, 520, nearest([440])) == [0, 333, 666, 1000]
 
 
 def test_keyframes_are_those_of_the_output(survey: Survey) -> None:
     """A keyframe is found by the first output frame that shows it, at another rate and in a part too."""
     index = replace(survey.index, keyframes=tuple(survey.index.pts[at] for at in (0, 30, 50)))
-    assert plans.keyframes(index, timeline.asked(index, 0, 100, Options())) == [30, 50]
-    assert plans.keyframes(index, timeline.asked(index, 0, 100, Options(cfr=Fraction(50)))) == [60, 100]
-    assert plans.keyframes(index, timeline.asked(index, 20, 20, Options())) == [10]
+    whole = plans.keyframes(index, timeline.asked(index, 0, 100, Options()))
+    assert [whole(at) for at in (0, 29, 30, 49, 99)] == [[0, 30], [0, 30], [30, 50], [30, 50], [50]]
+    doubled = plans.keyframes(index, timeline.asked(index, 0, 100, Options(cfr=Fraction(50))))
+    assert [doubled(at) for at in (59, 60)] == [[0, 60], [60, 100]]
+    part = plans.keyframes(index, timeline.asked(index, 20, 20, Options()))
+    assert [part(at) for at in (5, 15)] == [[0, 10], [10]]
+
+
+def test_a_long_film_is_cut_in_no_time() -> None:
+    """Four hours of all keyframes at 60 a second take seconds to cut, as do four hours of one."""
+    frames = 4 * 3600 * 60
+    index = plain.indexed(plain.counted(frames), frames)
+    for keys in (index.pts, index.pts[:1]):
+        cut = replace(index, keyframes=keys)
+        times = timeline.asked(cut, 0, frames, Options())
+        made = plans.borders(times.frames, 3600, plans.keyframes(cut, times))
+        assert (made[0], made[-1]) == (0, frames)
+        assert len(made) > 240
+
+
+def nearest(keys: list[int]) -> plans.Near:
+    """Give the one of `keys`, ascending, at or before a place, and the one behind it."""
+
+    def near(at: int) -> list[int]:
+        behind = bisect_right(keys, at)
+        return keys[max(0, behind - 1) : behind + 1]
+
+    return near
 
 
 def test_plan_fixes_part_size_and_cuts(survey: Survey) -> None:

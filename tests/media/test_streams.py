@@ -11,8 +11,8 @@ import av
 import pytest
 from av.stream import Disposition
 
+from film import FONT, MS, PICTURE, film, line
 from joined import assemble, check
-from rich import FONT, MS, PICTURE, line, rich
 from uprez.errors import VerifyError
 from uprez.job import Index, Plan
 from uprez.media import containers, probe, subtitles
@@ -44,7 +44,7 @@ def _packets(path: Path, number: int) -> list[tuple[Fraction, bytes]]:
 
 def test_matroska_keeps_all_that_matroska_has(tmp_path: Path, make_clip: MakeClip, make_segments: MakeSegments) -> None:
     """Two languages, ASS, PGS, another angle, a font, a cover and chapters arrive byte for byte, at their times."""
-    source = rich(make_clip(name="plain.mkv", audio=("aac", "flac")), tmp_path / "rich.mkv")
+    source = film(make_clip(name="plain.mkv", audio=("aac", "flac")), tmp_path / "rich.mkv")
     made = make_segments(source)
     assert made[1].container == "mkv"
     assert containers.left_behind(made[0].video, "mkv") == ()
@@ -155,7 +155,7 @@ def test_pcm_goes_to_quicktime(tmp_path: Path, make_clip: MakeClip, make_segment
 
 def test_one_byte_of_a_subtitle_is_missed(tmp_path: Path, make_clip: MakeClip, make_segments: MakeSegments) -> None:
     """Subtitles are compared as sound is."""
-    source = rich(make_clip(name="plain.mkv", audio=("aac",)), tmp_path / "rich.mkv")
+    source = film(make_clip(name="plain.mkv", audio=("aac",)), tmp_path / "rich.mkv")
     made = make_segments(source)
     result = assemble(tmp_path, source, made)
     data = result.read_bytes()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left, bisect_right
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 from itertools import pairwise
 
@@ -72,21 +72,39 @@ def frames_at_most(rate: Fraction | None, seconds_per_frame: float) -> int:
     return max(2 * SEGMENT_FRAMES_LEAST - 1, min(by_time, by_work))
 
 
-def keyframes(index: Index, times: Timeline) -> list[int]:
-    """Give the first output frame that each keyframe of the source is shown by, ascending.
+Near = Callable[[int], Sequence[int]]
+"""Gives the places nearest to an output frame where a border would best be: one before it or at it, one behind it."""
+
+
+def keyframes(index: Index, times: Timeline) -> Near:
+    """Find the output frames that are the first to show a keyframe of the source.
 
     Encoders put keyframes at scene cuts; and where a segment begins at one, its decoder has nothing to skip.
     """
-    lefts = [each.left for each in times.shown(0, times.frames)]
-    positions = (bisect_left(index.pts, pts) for pts in index.keyframes)
-    found = {bisect_left(lefts, position) for position in positions if lefts[0] < position <= lefts[-1]}
-    return sorted(found)
+
+    def near(number: int) -> list[int]:
+        behind = bisect_right(index.keyframes, index.pts[_left(times, number)])
+        around = index.keyframes[max(0, behind - 1) : behind + 1]
+        firsts = (_first(times, bisect_left(index.pts, pts)) for pts in around)
+        return [first for first in firsts if first is not None]
+
+    return near
 
 
-def borders(count: int, most: int, keys: Sequence[int]) -> list[int]:
+def _left(times: Timeline, number: int) -> int:
+    return times.shown(number, 1)[0].left
+
+
+def _first(times: Timeline, position: int) -> int | None:
+    """Give the first output frame that shows this source frame or a later one."""
+    found = bisect_left(range(times.frames), position, key=lambda number: _left(times, number))
+    return found if found < times.frames else None
+
+
+def borders(count: int, most: int, near: Near) -> list[int]:
     """Cut `count` frames into near equal pieces of at least 12 and at most `most` (23 or more): (0, ..., count).
 
-    A border moves to the nearest of `keys` (ascending) where one is within a quarter of a piece and the bounds allow.
+    A border moves to a place that is `near` where that is within a quarter of a piece and the bounds allow.
     """
     if count <= most:
         return [0, count]
@@ -98,8 +116,8 @@ def borders(count: int, most: int, keys: Sequence[int]) -> list[int]:
         even = made[-1] + (count - made[-1]) // left
         reach = max(1, (even - made[-1]) // 4)
         low, high = max(made[-1] + least, count - (left - 1) * most), min(made[-1] + most, count - (left - 1) * least)
-        near = keys[bisect_left(keys, max(low, even - reach)) : bisect_right(keys, min(high, even + reach))]
-        made.append(min(near, key=lambda at: abs(at - even), default=min(max(even, low), high)))
+        places = [at for at in near(even) if max(low, even - reach) <= at <= min(high, even + reach)]
+        made.append(min(places, key=lambda at: abs(at - even), default=min(max(even, low), high)))
         left -= 1
     return [*made, count]
 

@@ -25,7 +25,7 @@ def line(stream: Any, data: bytes, at: int, length: int = 300) -> av.Packet:
     return packet
 
 
-def rich(plain: Path, path: Path) -> Path:
+def film(plain: Path, path: Path) -> Path:
     """A film with two languages, styled and drawn subtitles, a font, a cover and another angle."""
     with av.open(str(plain)) as old, av.open(str(path), "w") as new:
         copied = {each.index: new.add_stream_from_template(each, opaque=True) for each in old.streams}
