@@ -2,7 +2,7 @@
 
 Each clip of tools/likeness_clips.py is enlarged twice by each model, through the product's own graphs, and encoded and
 decoded again by its own encoder. Every frame is judged; then wrong pictures are put in its place. Ends with 1 where a
-good frame is blamed. About a minute of two cores.
+good frame is blamed. Then the clips go through `uprez run`, where nothing may be doubted. Three minutes of two cores.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 
 import likeness_clips
+import likeness_whole
 import materials
 from likeness_clips import CLIPS
 from likeness_made import QUALITIES, Measured, Version, measure
@@ -36,6 +37,13 @@ KINDS = {
     "mirrors": ("mirrored", "upside down"),
 }
 """Alternatives by words of theirs; the two without any are no faults of one picture."""
+
+WHOLE = """
+## The same clips through `uprez run`
+
+As ffv1 files, cut into segments of 6 frames, each looked at by its worker and by the controller, and each result by the
+controller: {said}. Refused, doubted or warned of: {refused}.
+"""
 
 HEADER = """# Likeness
 
@@ -107,12 +115,15 @@ def main() -> int:
     page = HEADER.format(**_facts(measured, models)) + "".join(f"{row(each)}\n" for each in measured)
     found = "".join(f"{line}\n" for line in wrong_rows(measured))
     print(found)
-    if given.write:
-        given.write.write_text(page + WRONG_HEADER.format(apart=APART_DB) + found)
     blamed = [(each.clip.name, *fault) for each in measured for fault in blames(each)]
     for fault in blamed:
         print("blamed:", *fault)
-    return 1 if blamed else 0
+    said, doubts = likeness_whole.run(chosen, materials.FOLDER, models)
+    whole = WHOLE.format(said="; ".join(said), refused=len(doubts))
+    print(whole, *doubts, sep="\n")
+    if given.write:
+        given.write.write_text(page + WRONG_HEADER.format(apart=APART_DB) + found + whole)
+    return 1 if blamed or doubts else 0
 
 
 # --- good frames

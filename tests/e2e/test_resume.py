@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import json
 import os
 import threading
 from collections.abc import Callable
@@ -17,9 +18,12 @@ from uprez import batch
 from uprez.config.layers import load
 from uprez.errors import VerifyError
 from uprez.fleet import checks
+from uprez.media import likeness, verify
+from uprez.media.likeness import Finding
 from uprez.report.console import Console
+from uprez.store import urls
 
-Run = Callable[[], tuple[int, str]]
+Run = Callable[..., tuple[int, str]]
 
 
 class Crash(BaseException):
@@ -34,9 +38,9 @@ def run(house: House, clip: MakeClip, monkeypatch: pytest.MonkeyPatch) -> Run:
     monkeypatch.setenv("UPREZ_CACHE_DIR", str(house.top / "cache"))
     flags: dict[str, Any] = {"model": "lanczos", "segment_frames": 6}
 
-    def run() -> tuple[int, str]:
+    def run(**more: Any) -> tuple[int, str]:
         console = io.StringIO()
-        settings = load({**flags, "input_dir": house.inputs, "output_dir": house.outputs})
+        settings = load({**flags, **more, "input_dir": house.inputs, "output_dir": house.outputs})
         code = asyncio.run(batch.run(settings, Console(stream=console)))
         return code, console.getvalue()
 
@@ -56,6 +60,12 @@ def refuses(*_: object) -> None:
 def outputs(house: House) -> list[str]:
     """List the files beside our state."""
     return sorted(path.name for path in house.outputs.iterdir() if path.name != ".uprez")
+
+
+def results_of(house: House) -> Path:
+    """Find what the last run says it did."""
+    found = (house.outputs / ".uprez").glob("batches/*/results.json")
+    return max(found, key=lambda path: path.stat().st_mtime_ns)
 
 
 def all_but_assembled(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -136,6 +146,77 @@ def test_a_lost_byte_in_a_segment_is_noticed(house: House, run: Run, monkeypatch
     assert code == 0, out
     assert "3 of 4 segments count already" in out
     assert "segment 2 of an earlier run has changed since it counted" in out
+
+
+def test_a_pin_of_an_earlier_version_is_looked_at_once_more(
+    house: House, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pins that say nothing of their packets are made anew from the objects, and nothing is computed."""
+    all_but_assembled(run, monkeypatch)
+    for path in (house.outputs / ".uprez").glob("jobs/*/*/segment-*.json"):
+        known = json.loads(path.read_bytes())
+        path.write_text(json.dumps({name: value for name, value in known.items() if name not in ("packets", "delay")}))
+    code, out = run()
+    assert code == 0, out
+    assert "[OK] Segment" not in out
+    assert json.loads(results_of(house).read_bytes())["jobs"][0]["segments_adopted"] == 4
+
+
+def test_a_segment_that_is_overwritten_while_it_is_checked_is_made_again(
+    house: House, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker still has the URL of what it sent: what it changes in that moment does not count, and is no end."""
+    honest, once = verify.segment, [True]
+
+    def overwriting(url: str, **more: Any) -> verify.Walk:
+        found = honest(url, **more)
+        if once.pop() if once else False:
+            path = urls.path_of(url)
+            beside = path.with_name("other")
+            beside.write_bytes(path.read_bytes()[:-1] + b"x")
+            beside.replace(path)
+        return found
+
+    monkeypatch.setattr(verify, "segment", overwriting)
+    code, out = run()
+    assert code == 0, out
+    assert "was overwritten while it was checked (again)" in out
+    assert outputs(house) == ["clip.x2.mp4"]
+
+
+def test_two_attempts_that_agree_and_are_merely_far_away_count(
+    house: House, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A model that changes pictures much is not held against two attempts; a person is told, with a picture."""
+    monkeypatch.setattr(likeness, "judge", lambda *_: Finding(text="is far from the source (9.0 dB)", soft=True))
+    code, out = run(codec="ffv1")  # the same at every attempt; x264 is not quite
+    assert code == 0, out
+    assert out.count("does not count: segment") == 4
+    results = json.loads(results_of(house).read_bytes())
+    said = [warning for warning in results["jobs"][0]["warnings"] if "two attempts agree, so that it counts" in warning]
+    assert len(said) == 4
+    assert Path(said[0].rpartition("see ")[2]).read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_frame_that_only_the_result_shows_to_be_wrong_costs_its_segment(
+    house: House, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was not looked at in a segment and is in the result: that segment is made again, and no other."""
+    checked, wrong = verify.result, [True]
+
+    def judged(url: str, **more: Any) -> verify.Facts:
+        facts = checked(url, **more)
+        if wrong.pop() if wrong else False:
+            facts.thumbs[0] = facts.thumbs[0][:, ::-1]
+        return facts
+
+    monkeypatch.setattr(verify, "result", judged)
+    code, out = run()
+    assert code == 0, out
+    assert "segment 1 counts no longer: frame 0 is mirrored left to right" in out
+    assert out.count("[OK] Segment 1 of 4") == 2
+    assert out.count("[OK] Segment") == 5
+    assert outputs(house) == ["clip.x2.mp4"]
 
 
 def test_a_deleted_output_is_made_again(house: House, run: Run) -> None:

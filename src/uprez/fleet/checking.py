@@ -223,11 +223,12 @@ class Checks:
             work.finish(found.output, found.made)
 
     def _forget(self, work: Work, spoilt: Spoilt) -> None:
-        """Let segments that changed after they counted be made again; whoever could write them gets no more work."""
+        """Let segments that no longer count be made again; whoever wrote them gets no more work."""
         for number, pin in spoilt.pins.items():
             work.counted.pop(number, None)
-            self._warn(work, f"segment {number + 1} has changed since it counted: it is made again")
-            self.distrusted(pin.key.rsplit("/", 1)[-1], f"what it published of {work.job.source.name} changed")
+            follows = dispatch.after_fault(work, Piece("enhance", number), "verify", spoilt.reason, None)
+            self._warn(work, f"segment {number + 1} {spoilt.reason} ({follows})")
+            self.distrusted(pin.key.rsplit("/", 1)[-1], f"segment {number + 1} {spoilt.reason}")
 
     def _warn(self, work: Work, text: str) -> None:
         """Say something of a job now, and in its results."""

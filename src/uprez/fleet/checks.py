@@ -57,9 +57,11 @@ class Published:
 
 @dataclass(frozen=True, kw_only=True)
 class Spoilt:
-    """Segments that counted, and whose objects are others now."""
+    """Segments that counted, and do so no longer."""
 
     pins: dict[int, Pin]
+    reason: str = "has changed since it counted"
+    """To follow a segment's name."""
 
 
 def survey(home: Home, work: Work, key: str, segment_frames: int | None) -> Surveyed:
@@ -110,8 +112,12 @@ def segment(home: Home, work: Work, number: int, key: str, suspect: Collection[i
     return counts
 
 
-def result(home: Home, work: Work, key: str) -> Published:
-    """Check an assembled result, give it its name, record the job as done, and remove what led to it."""
+def result(home: Home, work: Work, key: str) -> Published | Spoilt:
+    """Check an assembled result, give it its name, record the job as done, and remove what led to it.
+
+    Its picture is that of the segments that count, packet by packet: where it shows something else than the source,
+    these segments no longer count.
+    """
     plan, index, lookout = _plan(work), _survey(work).index, _lookout(work)
     _check_source(work)
     places, digest, numbers = _places(home, work), hashlib.sha256(), lookout.of_result()
@@ -128,7 +134,10 @@ def result(home: Home, work: Work, key: str) -> Published:
                 places=places,
             )
             looks = witness.looks(facts.thumbs, lookout.windows(numbers))
-            _judge(home, work, None, key, looks, None)
+            doubted = _doubted(home, work, key, looks)
+        if doubted.pins:
+            _refuse(home, work, key, doubted.reason)
+            return doubted
         _check_source(work)
         pin = objects.pinned(meta, digest.hexdigest())
         output = Output(
@@ -183,9 +192,13 @@ def _refused(home: Home, work: Work, key: str) -> Iterator[None]:
     try:
         yield
     except VerifyError as error:
-        _testify(home, work, key, "json", json.dumps({"key": key, "refused": error.message}, indent=2).encode())
-        objects.delete(home, [key])
+        _refuse(home, work, key, error.message)
         raise
+
+
+def _refuse(home: Home, work: Work, key: str, why: str) -> None:
+    _testify(home, work, key, "json", json.dumps({"key": key, "refused": why}, indent=2).encode())
+    objects.delete(home, [key])
 
 
 def _testify(home: Home, work: Work, key: str, suffix: str, data: bytes) -> str:
@@ -195,21 +208,43 @@ def _testify(home: Home, work: Work, key: str, suffix: str, data: bytes) -> str:
     return home.state_shown(kept)
 
 
-def _judge(home: Home, work: Work, number: int | None, key: str, looks: Looks, earlier: Looks | None) -> None:
-    """Decide about pictures that do not look like the source's; raises UnlikeError."""
+def _judge(home: Home, work: Work, number: int, key: str, looks: Looks, earlier: Looks | None) -> None:
+    """Decide about a segment's pictures that do not look like the source's; raises UnlikeError."""
     if not looks.findings:
         return
-    what = "the result" if number is None else f"segment {number + 1}"
     frame, finding = min(looks.findings.items(), key=lambda pair: pair[1].soft)
-    found = f"{what}: frame {frame} {finding.text}"
+    found = f"segment {number + 1}: frame {frame} {finding.text}"
     picture = _testify(home, work, key, "png", _picture(looks, frame))
-    index = _survey(work).index
-    if index.damaged or index.breaks or index.patched or looks.windows[frame].damaged:
+    if _is_uncertain(work, looks, frame):
         work.warnings.append(f"{found}; its source is damaged, so that nothing follows from it: see {picture}")
     elif earlier is not None and looks.agrees(earlier):
         work.warnings.append(f"{found}; two attempts agree, so that it counts: see {picture}")
     else:
         raise UnlikeError(f"{found}: see {picture}", seen=looks)
+
+
+def _doubted(home: Home, work: Work, key: str, looks: Looks) -> Spoilt:
+    """Find the segments whose frames a result shows otherwise than the source; mere distance was judged before."""
+    hard = {
+        frame: finding
+        for frame, finding in looks.findings.items()
+        if not finding.soft and not _is_uncertain(work, looks, frame)
+    }
+    if not hard:
+        return Spoilt(pins={})
+    parts = [each for each in _plan(work).segments if any(each.first <= at < each.first + each.count for at in hard)]
+    frame, finding = next(iter(hard.items()))
+    picture = _testify(home, work, key, "png", _picture(looks, frame))
+    pins = {each.number: work.counted[each.number] for each in parts}
+    for number, pin in pins.items():
+        forget(home, work, number, pin)
+    return Spoilt(pins=pins, reason=f"counts no longer: frame {frame} {finding.text}, see {picture}")
+
+
+def _is_uncertain(work: Work, looks: Looks, frame: int) -> bool:
+    """Say whether a source is damaged there, or anywhere: decoders differ about what such a frame shows."""
+    index = _survey(work).index
+    return bool(index.damaged or index.breaks or index.patched) or looks.windows[frame].damaged
 
 
 def _picture(looks: Looks, frame: int) -> bytes:

@@ -170,11 +170,16 @@ def _adopted(home: Home, work: Work, number: int) -> Pin | None:
 def _assembled(home: Home, work: Work) -> None:
     for key in objects.listing(home, keys.assembly(work.job.id, work.plan_id, "")):
         try:
-            published = checks.result(home, work, key)
+            found = checks.result(home, work, key)
         except StoreError:
             raise
         except UprezError as error:
             work.warnings.append(f"the result of an earlier run is not used: {error.message}")
             continue
-        work.finish(published.output, published.made)
+        if isinstance(found, checks.Spoilt):
+            for number in found.pins:
+                work.counted.pop(number, None)
+            work.warnings.append(f"the result of an earlier run is not used: a segment {found.reason}")
+            return
+        work.finish(found.output, found.made)
         return

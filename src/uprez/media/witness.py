@@ -55,12 +55,13 @@ class Looks:
         Then the model does that, and not the machine. Neither may show anything that has a name: a shift, other
         colours, no picture.
         """
-        found = {**earlier.findings, **self.findings}
-        return all(finding.soft for finding in found.values()) and all(
-            number in self.thumbs
+        found = [*earlier.findings.items(), *self.findings.items()]
+        return all(
+            finding.soft
+            and number in self.thumbs
             and number in earlier.thumbs
             and likeness.agree(self.thumbs[number], earlier.thumbs[number], self.windows[number].due)
-            for number in found
+            for number, finding in found
         )
 
 
