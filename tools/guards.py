@@ -2,6 +2,9 @@
 
 Ten complaints of docs/reference/complaints.md, chosen by chance, have their guard here. A test that passes without the
 guard is too weak, and one that fails with it proves nothing: both end with code 1.
+
+Workers that an e2e test starts on this machine run the repository's own code (they take no PYTHONPATH), so that only
+guards of the controller can be tried by such a test.
 """
 
 from __future__ import annotations
