@@ -17,7 +17,7 @@ WHEELHOUSE := .cache/wheelhouse
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo demo-cloud test check bench kills large media-matrix likeness fuzz faults live materials wheelhouse setup lock pins clean
+.PHONY: help demo demo-cloud test check bench kills large media-matrix likeness fuzz guards faults live materials wheelhouse setup lock pins clean
 
 help: ## print this list
 	@echo "uprez: make ..."
@@ -59,6 +59,9 @@ likeness: setup materials ## good clips that are hard to judge, and wrong pictur
 
 fuzz: setup ## 10,000 damaged small videos through probe and decode (FUZZ_ARGS="--write docs/fuzz.md" keeps the table)
 	$(BIN)/python tools/fuzz.py $(FUZZ_ARGS)
+
+guards: setup materials ## ten guards taken out of copies of uprez, and the tests that must then fail
+	$(BIN)/python tools/guards.py
 
 live: setup materials ## rent on the real Vast.ai, at most 0.05 USD, and note its answers (UPREZ_LIVE=yes; asks first)
 	$(BIN)/python tools/live.py

@@ -6,24 +6,18 @@ import importlib
 import os
 import random
 import re
-import shutil
-import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-REPO = Path(__file__).resolve().parent.parent
-PACKAGE = REPO / "src" / "uprez"
+from guards import AT_ONCE, PACKAGE, REPO, Guard, taken_out
+
 PAGE = REPO / "docs" / "reference" / "traps.md"
 COUNT = 32
 CHOSEN = 10
 """So many rows are tried each time; UPREZ_TRAPS=all or UPREZ_TRAPS=3,5 chooses others, UPREZ_TRAPS_SEED the chance."""
-AT_ONCE = 2
-LEAN = {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
-"""Without the plugins that nobody needs here, a test starts in a third of the time."""
 
 GUARDS: dict[int, tuple[str, str, str]] = {
     1: ("market/vast/wire.py", '"/api/v1/instances/?', '"/api/v0/instances/?'),
@@ -143,29 +137,8 @@ def test_every_guard_is_there_once(number: int) -> None:
 def unguarded(row: Row, folder: Path) -> str:
     """Run a row's test on a copy of uprez without its guard; gives what is wrong, "" when that test fails."""
     path, old, new = GUARDS[row.number]
-    shutil.copytree(PACKAGE, folder / "src" / "uprez", symlinks=True)
-    module = folder / "src" / "uprez" / path
-    module.write_text(module.read_text().replace(old, new))
-    search = os.pathsep.join(filter(None, [str(folder / "src"), os.environ.get("PYTHONPATH")]))
-    command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "-q",
-        "-x",
-        "--tb=line",
-        "-p",
-        "no:cacheprovider",
-        "-p",
-        "pytest_timeout",
-    ]
-    command += ["--basetemp", str(folder / "temp"), str(REPO / row.test)]
-    done = subprocess.run(
-        command, cwd=REPO, env={**os.environ, "PYTHONPATH": search, **LEAN}, capture_output=True, text=True, check=False
-    )
-    if done.returncode == 1 and re.search(r"^FAILED ", done.stdout, re.MULTILINE):
-        return ""
-    return f"trap {row.number}: {row.test} ended with {done.returncode}\n{done.stdout[-2000:]}{done.stderr[-500:]}"
+    wrong = taken_out(Guard(path=path, old=old, new=new, test=row.test), folder)
+    return wrong and f"trap {row.number}: {wrong}"
 
 
 def chosen() -> list[Row]:

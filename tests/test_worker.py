@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -10,12 +11,15 @@ from types import SimpleNamespace
 import pytest
 
 import plain
+from house import write_clip
 from uprez import status as statuses
 from uprez import wire, worker
 from uprez.enhance.upscale import Upscaler
-from uprez.job import Options
+from uprez.fleet import plan as plans
+from uprez.job import Options, Survey
 from uprez.media.frame import Frame
-from uprez.sheet import Put, Sheet, Task
+from uprez.sheet import Put, Ref, Sheet, Task
+from uprez.store import urls
 
 
 def test_a_defect_names_the_task_it_came_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -114,3 +118,49 @@ def test_segments_are_cut_by_what_takes_longer(tmp_path: Path, monkeypatch: pyte
     ready = doer._preflight(task, plain.indexed(plain.VIDEO, 3), 0)
     assert (ready.seconds_per_frame == seconds) == (seconds > 0)
     assert {("preset", "slow"), ("crf", "30")} <= set(ready.encoding.options)
+
+
+def test_a_segment_is_all_that_lies_on_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Frames go from decoder to encoder in memory: at each of them the only file is the segment that is written."""
+    source, scratch = tmp_path / "film.mp4", tmp_path / "scratch"
+    write_clip(source, 24, (64, 48), 0)
+    scratch.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(scratch))
+    here = SimpleNamespace(
+        sheet=SimpleNamespace(families=("cpu",), models={}), current=lambda task: task, check=lambda *_, **__: None
+    )
+    reporter = SimpleNamespace(machine=lambda *_: None, frames=lambda *_: None)
+    doer = worker._Worker(here, SimpleNamespace(say=lambda _: None), reporter, scratch)  # type: ignore[arg-type]
+    options = Options(model="lanczos", codec="h264")
+    task = Task(
+        id="0000000a-1",
+        kind="index",
+        job="0123456789abcdef",
+        name=source.name,
+        source_url=source.as_uri(),
+        source_size=source.stat().st_size,
+        put=Put(url="", key="k"),
+        options=options,
+    )
+    doer._index(task, tmp_path / "survey.json")
+    survey = wire.load(Survey, (tmp_path / "survey.json").read_bytes(), where="the survey")
+    (tmp_path / "plan.json").write_bytes(
+        wire.dump(plans.make(task.job, 1, options, survey, container="mp4", segment_frames=12))
+    )
+    refs = {name: _ref(tmp_path / f"{name}.json") for name in ("plan", "survey")}
+    lying: list[set[str]] = []
+    frame = worker.Progress.frame
+
+    def looked(self: worker.Progress, frames: int) -> None:
+        lying.append({path.name for path in scratch.rglob("*")})
+        frame(self, frames)
+
+    monkeypatch.setattr(worker.Progress, "frame", looked)
+    enhance = replace(task, kind="enhance", segment=1, **refs)  # type: ignore[arg-type]
+    assert doer._enhance(enhance, scratch / "segment.part") == 12
+    assert lying == [{"segment.part"}] * 12
+    assert [path.name for path in scratch.iterdir()] == ["segment.part"]
+
+
+def _ref(path: Path) -> Ref:
+    return Ref(url=path.as_uri(), sha256=urls.digest(path), size=path.stat().st_size)

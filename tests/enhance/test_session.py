@@ -139,3 +139,20 @@ def test_a_frame_of_another_size_is_a_model_error(graph: onnx.ModelProto) -> Non
     session = open_session(graph, families=["cpu"], threads=1)
     with pytest.raises(ModelError, match="CPUExecutionProvider on "):
         session.run([plane[:, :-2] for plane in PLANES])
+
+
+def test_memory_that_is_not_there_is_a_model_error() -> None:
+    """A picture for which a device has too little memory is refused before its first frame, not a crash."""
+    sides = [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.UINT8, [48, 64]) for name in "yuv"]
+    results = [onnx.helper.make_tensor_value_info(f"{name}_out", onnx.TensorProto.UINT8, [48, 64]) for name in "yuv"]
+    huge = onnx.helper.make_tensor("huge", onnx.TensorProto.INT64, [4], [1 << 30, 1 << 10, 48, 64])
+    first = onnx.helper.make_tensor("first", onnx.TensorProto.INT64, [2], [0, 1])
+    nodes = [
+        onnx.helper.make_node("Expand", ["y", "huge"], ["repeated"]),
+        onnx.helper.make_node("ReduceMax", ["repeated", "first"], ["y_out"], keepdims=0),
+        *(onnx.helper.make_node("Identity", [name], [f"{name}_out"]) for name in "uv"),
+    ]
+    graph = onnx.helper.make_graph(nodes, "too large", sides, results, [huge, first])
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 18)], ir_version=10)
+    with pytest.raises(ModelError, match=r"CPUExecutionProvider on .* failed in mid-run: .*[Aa]lloc"):
+        open_session(model, families=["cpu"], threads=1)

@@ -13,7 +13,7 @@ import pytest
 
 from joined import assemble, check, pins
 from uprez.errors import VerifyError
-from uprez.job import Index, Plan
+from uprez.job import Index, Plan, Segment
 from uprez.media import containers, mux, probe
 from uprez.media.timeline import timeline
 
@@ -345,3 +345,34 @@ def test_subtitles_that_begin_together_do_so_in_the_result(
     with av.open(str(target)) as container:
         times = [packet.pts for packet in container.demux(container.streams.subtitles[0]) if packet.size]
     assert times == [200] * 5
+
+
+def test_many_joints_add_no_drift(tmp_path: Path, make_clip: MakeClip, make_segments: Callable[..., Made]) -> None:
+    """300 segments of film at 24000/1001: the last frame is shown when its number says, to the tick."""
+    source = make_clip(frames=10, rate=Fraction(24000, 1001))
+    index, plan, (segment,) = make_segments(source, length=10)
+    many = 300
+    times = tuple(1001 * number for number in range(10 * many))
+    index = replace(index, time_base=Fraction(1, 24000), pts=times, keyframes=times[::10], last_duration=1001)
+    parts = tuple(Segment(number=number, first=10 * number, count=10) for number in range(many))
+    plan = replace(plan, count=10 * many, segments=parts)
+    target = tmp_path / "long.mp4"
+    mux.assemble(target, plan=plan, index=index, segments=[segment] * many, delay=3, source_url=source.as_uri())
+    with av.open(str(target)) as container:
+        packets = [packet for packet in container.demux(video=0) if packet.size]
+        assert sorted(packet.pts * packet.time_base for packet in packets) == [
+            number * Fraction(1001, 24000) for number in range(10 * many)
+        ]
+
+
+@pytest.mark.parametrize("stated", [Fraction(50), Fraction(90000), None])
+def test_no_stated_rate_decides_a_time(
+    tmp_path: Path, make_clip: MakeClip, make_segments: Callable[..., Made], stated: Fraction | None
+) -> None:
+    """Whatever rate a header states, frames are shown at their own times and the sound stays with them."""
+    source = make_clip(audio=("aac",))
+    index, plan, segments = make_segments(source)
+    wrong = replace(index, video=replace(index.video, rate=stated))
+    result = assemble(tmp_path, source, (wrong, plan, segments))
+    assert _shown(result) == _shown(source)
+    assert _sound(result) == _sound(source)

@@ -138,6 +138,23 @@ def test_counted_frames_are_told_from_estimates(make_clip: MakeClip) -> None:
     assert video.frames == 30
 
 
+def test_a_header_that_counts_nothing_is_enough(tmp_path: Path, make_clip: MakeClip) -> None:
+    """A recording that was never finished states neither frames nor length: they are counted from its packets."""
+    source, path = make_clip(rate=Fraction(24000, 1001)), tmp_path / "stream.mkv"
+    with av.open(str(source)) as old, av.open(str(path), "w", options={"live": "1"}) as new:
+        picture = new.add_stream_from_template(old.streams.video[0], opaque=True)
+        for packet in old.demux(video=0):
+            if packet.size:
+                packet.stream = picture
+                new.mux(packet)
+    video = probe.quick(path.as_uri())
+    assert (video.frames, video.duration) == (None, None)
+    index = probe.index(path.as_uri())
+    assert len(index.pts) == 30
+    length = (index.pts[-1] + index.last_duration - index.pts[0]) * index.time_base
+    assert abs(length - 30 * Fraction(1001, 24000)) <= Fraction(1, 1000)
+
+
 def test_a_variable_rate_is_told(make_clip: MakeClip) -> None:
     """From the gaps between frames, not from the rates that containers state; a millisecond's rounding is none."""
     assert probe.index(make_clip(frames=6, times=[0, 1000, 1500, 4000, 4001, 9000]).as_uri()).vfr

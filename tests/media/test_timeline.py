@@ -219,7 +219,9 @@ def test_cuts_and_the_wish_to_make_nothing_move_no_frame(case: Case) -> None:
     """What is held keeps its place and its time: nothing is dropped or shortened."""
     plain = timeline(case.index, case.first, case.count, rate=case.rate)
     assert (case.times.pts, case.times.end, case.times.origin) == (plain.pts, plain.end, plain.origin)
-    assert [frame.left for frame in _whole(case.times)] == [frame.left for frame in _whole(plain)]
+    held, whole = ([(frame.left, frame.pts) for frame in _whole(times)] for times in (case.times, plain))
+    assert held == whole
+    assert tuple(pts for _, pts in held) == plain.pts
 
 
 @given(case=_cases(), data=st.data())

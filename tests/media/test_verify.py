@@ -185,6 +185,17 @@ def test_a_result_with_the_smallest_damage_fails(
         check(damaged, source, made)
 
 
+def test_segments_in_another_order_fail(
+    tmp_path: Path, make_clip: MakeClip, make_segments: Callable[..., Made]
+) -> None:
+    """Two segments of one length that changed places are told by their packets, though every time is right."""
+    source = make_clip(frames=24)
+    index, plan, (first, second) = made = make_segments(source)
+    swapped = assemble(tmp_path, source, (index, plan, [second, first]))
+    with pytest.raises(VerifyError, match="from frame 0 on its picture is not that of segment 1"):
+        check(swapped, source, made)
+
+
 def test_a_result_that_begins_late_fails(
     tmp_path: Path, make_clip: MakeClip, make_segments: Callable[..., Made]
 ) -> None:
