@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
+import av
 import pytest
 
 import plain
@@ -50,6 +52,8 @@ def _spoken(language: str, *marks: str) -> Stream:
         (MKV, [("audio", "aac")], "prores", "mov"),
         (MKV, [("attachment", "ttf")], "prores", "mkv"),
         (TS, [("audio", "aac")], "h264", "mkv"),
+        ("avi", [("audio", "pcm_mulaw")], "h264", "mov"),
+        ("avi", [("audio", "wmav2")], "h264", "mkv"),
     ],
 )
 def test_the_container_is_the_first_that_loses_nothing(
@@ -57,6 +61,17 @@ def test_the_container_is_the_first_that_loses_nothing(
 ) -> None:
     """MP4 stays MP4 or QuickTime where that holds all the source says; ProRes goes to QuickTime; else Matroska."""
     assert containers.container_for(_video(demuxer, *others), codec) == container
+
+
+@pytest.mark.parametrize("container", containers.FORMATS)
+def test_the_table_is_what_the_muxers_take(tmp_path: Path, container: str) -> None:
+    """No codec of sound or picture stands in the table that FFmpeg, as it is built here, does not write."""
+    decoders = {"dts": "dca", "amr_nb": "amrnb", "amr_wb": "amrwb"}
+    with av.open(str(tmp_path / f"file.{container}"), "w", format=containers.FORMATS[container]) as output:
+        known = output.supported_codecs
+    wanted = {*containers.CARRIES[container]["audio"], *containers.CARRIES[container]["video"]}
+    wanted |= containers.PICTURES[container]
+    assert {decoders.get(name, name) for name in wanted} <= known
 
 
 def test_what_fits_nowhere_is_named_and_does_not_decide() -> None:

@@ -90,7 +90,7 @@ def test_every_alternative_that_differs_is_found(picture: Thumb) -> None:
 def test_a_neighbour_is_named(step: int) -> None:
     """A result that is a frame too early or too late says so, through noise and softening."""
     found = judge(scene(step) * 0.97 + noise(0.03, 1), scene(), neighbours())
-    assert found == Finding(text=f"shows the frame {abs(step)} {'later' if step > 0 else 'earlier'}")
+    assert found == Finding(text=f"shows the frame {abs(step)} {'later' if step > 0 else 'earlier'}", of_time=True)
 
 
 def test_a_models_work_is_no_fault() -> None:

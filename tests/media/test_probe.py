@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -207,6 +208,16 @@ def test_cover_art_is_not_the_picture(tmp_path: Path, make_clip: MakeClip) -> No
     index = probe.index(path.as_uri())
     assert (index.video.width, len(index.pts)) == (64, 12)
     assert [(stream.codec, stream.cover) for stream in index.video.others] == [("mjpeg", True)]
+
+
+@pytest.mark.parametrize("name", ["clip.mp4", "clip.mkv"])
+def test_an_index_that_lacks_frames_is_found_out(make_clip: MakeClip, name: str) -> None:
+    """Every second frame, the second half or the last frame left out: a look here and there and at the end tells."""
+    url = make_clip(name=name, frames=300, size=(16, 16)).as_uri()
+    index = probe.index(url)
+    assert probe.holds(url, index)
+    for kept in (index.pts[::2], index.pts[:150], index.pts[:-1]):
+        assert not probe.holds(url, replace(index, pts=kept, keyframes=kept[:1]))
 
 
 def test_captions_inside_the_picture_are_seen(tmp_path: Path, make_clip: MakeClip) -> None:

@@ -220,3 +220,29 @@ def test_full_range_segments_are_right(make_clip: MakeClip, make_segments: Calla
     assert index.video.colour.full_range
     for path, part in zip(paths, plan.segments, strict=True):
         verify.segment(path.as_uri(), plan=plan, index=index, segment=part)
+
+
+def test_every_frame_has_the_plans_size(
+    make_clip: MakeClip, make_segments: Callable[..., Made], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stream that changes its size on the way is found at the frame where it does."""
+    index, plan, segments = make_segments(make_clip())
+    check_frame, seen = verify._check_frame, list[int]()
+
+    def smaller(frame: av.VideoFrame, plan: Plan, name: str) -> None:
+        seen.append(1)
+        check_frame(frame.reformat(32, 24) if len(seen) == 5 else frame, plan, name)
+
+    monkeypatch.setattr(verify, "_check_frame", smaller)
+    with pytest.raises(VerifyError, match=r"frame 4 of it is 32x24 yuv420p, the plan says 64x48 yuv420p"):
+        verify.segment(segments[0].as_uri(), plan=plan, index=index, segment=plan.segments[0])
+
+
+def test_a_codec_that_nobody_knows_is_refused(make_clip: MakeClip, make_segments: Callable[..., Made]) -> None:
+    """A file that names no codec of FFmpeg's is an error of the file, not of the program that looks at it."""
+    index, plan, segments = make_segments(make_clip(name="clip.mkv"), codec="ffv1")
+    data = segments[0].read_bytes()
+    assert data.count(b"V_FFV1") == 1
+    segments[0].write_bytes(data.replace(b"V_FFV1", b"V_XXXX"))
+    with pytest.raises(VerifyError, match=r"holds a codec that nobody knows, the plan says ffv1|cannot be read"):
+        verify.segment(segments[0].as_uri(), plan=plan, index=index, segment=plan.segments[0])

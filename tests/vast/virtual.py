@@ -35,7 +35,7 @@ from uprez.fleet.lookout import Lookout
 from uprez.http import Response
 from uprez.market.vast import wire
 from uprez.market.vast.limiter import LIMITER
-from uprez.media import verify
+from uprez.media import probe, verify
 from uprez.packing import Packed
 from uprez.practice import life
 from uprez.practice.clock import Clock
@@ -363,6 +363,7 @@ def install(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(verify, "segment", lambda url, **_: walk)
     patch.setattr(verify, "result", _facts)
     patch.setattr(Lookout, "windows", lambda *_: {})
+    patch.setattr(probe, "holds", lambda *_: True)
     patch.setattr(find, "unchanged", lambda source, store: True)
 
 

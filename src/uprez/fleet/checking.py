@@ -74,6 +74,8 @@ class Check:
     machine: str
     work: Work
     piece: Piece
+    plan: Plan | None
+    """That it was made by."""
     done: Done
     found: asyncio.Future[Counted]
 
@@ -96,6 +98,8 @@ class Checks:
     alone: bool
     """There is one machine, whatever happens."""
     _running: dict[str, Check] = field(default_factory=dict)
+    _shunned: set[str] = field(default_factory=set)
+    """Machines whose encoder failed, or that could not follow a plan, where there are others."""
 
     def __bool__(self) -> bool:
         """Say whether any runs."""
@@ -149,15 +153,20 @@ class Checks:
 
     def _start(self, machine: str, work: Work, piece: Piece, done: Done, check: Callable[[], Counted]) -> None:
         found = background.start(check)
-        self._running[done.task] = Check(machine=machine, work=work, piece=piece, done=done, found=found)
+        self._running[done.task] = Check(
+            machine=machine, work=work, piece=piece, plan=work.plan, done=done, found=found
+        )
 
     def _take_fault(self, machine: str, work: Work, piece: Piece, done: Done) -> None:
-        """Take note of a try that failed on a worker."""
+        """Take note of a try that failed on a worker; of a machine that gets no more work the first was enough."""
         fault, error = done.fault or "defect", done.error or "no reason given"
+        if machine in self._shunned and fault in ("encode", "plan"):
+            return
         follows = self.after_fault(work, piece, fault, error, done.hint)
         if follows and follows != "failed":
             self.console.warn(f"{title(work, piece)} failed on {machine}: {done.error} ({follows})")
         if follows == "elsewhere":
+            self._shunned.add(machine)
             self.distrusted(machine, error)
         self.looked(work)
 
@@ -178,12 +187,16 @@ class Checks:
 
     def _end(self, check: Check) -> None:
         work, piece = check.work, check.piece
+        stale = check.plan is not work.plan  # what becomes of a plan that was given up matters no more
         try:
             found = check.found.result()
         except FaultError:
-            self._take_fault(check.machine, work, piece, check.done)
+            if not stale:
+                self._take_fault(check.machine, work, piece, check.done)
             return
         except UprezError as error:
+            if stale:
+                return
             # A store that refuses would refuse again after the same work was paid for once more.
             final = isinstance(error, InputError | StoreError)
             follows = dispatch.after_fault(work, piece, "input" if final else "verify", error.message, error.hint)
@@ -192,7 +205,7 @@ class Checks:
             if isinstance(error, VerifyError):
                 self.distrusted(check.machine, error.message)
         else:
-            if piece in dispatch.wanted(work):
+            if piece in dispatch.wanted(work) and (not stale or isinstance(found, Published)):
                 self._count(work, piece, found, check.done.damaged)
         self.looked(work)
 

@@ -7,30 +7,35 @@ count. They run in threads: reading video takes a while, and a lease must be ren
 from __future__ import annotations
 
 import hashlib
-import json
+import math
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path, PurePosixPath
+from random import SystemRandom
 
 from uprez import wire
-from uprez.errors import BusyError, DeniedError, EncodeError, InputError, StoreError, UnlikeError, VerifyError
+from uprez.errors import BusyError, DeniedError, EncodeError, InputError, StoreError, VerifyError
+from uprez.fleet import evidence, records
 from uprez.fleet import plan as plans
-from uprez.fleet import records
 from uprez.fleet.lookout import Lookout
 from uprez.fleet.work import Work
-from uprez.job import Pin, Plan, Survey, Video
-from uprez.media import encode, stills, timeline, verify, witness
+from uprez.job import Index, Pin, Plan, Stream, Survey, Video
+from uprez.media import encode, probe, timeline, verify, witness
 from uprez.media.packets import JUMPING
 from uprez.media.target import target
+from uprez.media.tracks import LISTENED_S
 from uprez.media.witness import Looks
 from uprez.report.results import Made, Manifest, Output, Pending
 from uprez.store import find, keys, objects, urls
 from uprez.store.base import Store
 from uprez.store.open import Home
 
+PRORES_DECODED = frozenset({"yuv422p12le", "yuv444p12le"})
+_random = SystemRandom()
 LISTENED_AT = 7
 """Places at which the sound of a large source far away is compared."""
 TOLERANCE = 0.02
@@ -66,23 +71,25 @@ class Spoilt:
 
 def survey(home: Home, work: Work, key: str, segment_frames: int | None) -> Surveyed:
     """Check a worker's survey against the quick probe, pin it, and make the job's plan from it."""
-    with objects.checked(home, key) as (pin, url):
-        fetched = urls.get(url)
-    if fetched is None:
-        raise StoreError(f"{key} is gone")
-    found = wire.load(Survey, fetched.data, where=key)
-    _plausible(found, work)
+    with _steady(home, key), evidence.sensible(key):
+        with objects.checked(home, key) as (pin, url):
+            fetched = urls.get(url)
+        if fetched is None:
+            raise StoreError(f"{key} is gone")
+        found = wire.load(Survey, fetched.data, where=key)
+        _plausible(found, work)
+        _check_places(found.index, work)
+        number = 1 + max(map(_number, plan_ids(home, work)), default=0)
+        made = plans.make(
+            work.job.id,
+            number,
+            work.job.options,
+            found,
+            container=work.container,
+            given_up=work.given_up,
+            segment_frames=segment_frames,
+        )
     home.state.write(keys.index_pin(work.job.id), wire.dump(pin))
-    number = 1 + max(map(_number, plan_ids(home, work)), default=0)
-    made = plans.make(
-        work.job.id,
-        number,
-        work.job.options,
-        found,
-        container=work.container,
-        given_up=work.given_up,
-        segment_frames=segment_frames,
-    )
     data = wire.dump(made)
     plan_key = keys.plan(work.job.id, keys.plan_id(number, hashlib.sha256(data).hexdigest()))
     home.state.write(plan_key, data)
@@ -101,12 +108,12 @@ def segment(home: Home, work: Work, number: int, key: str, suspect: Collection[i
     _check_source(work)
     asked = lookout.places(part, more=[part.first + frame for frame in suspect])
     places = sorted(earlier.thumbs) if earlier else asked
-    with _refused(home, work, key), _steady(home, key), objects.checked(home, key) as (pin, url):
+    with evidence.refused(home, work, key), _steady(home, key), objects.checked(home, key) as (pin, url):
         at = [place - part.first for place in places]
         made = verify.segment(url, plan=plan, index=index, segment=part, at=at)
         thumbs = {part.first + frame: thumb for frame, thumb in made.thumbs.items()}
         looks = witness.looks(thumbs, lookout.windows(places))
-        _judge(home, work, number, key, looks, earlier)
+        evidence.judge(home, work, number, key, looks, earlier)
     counts = replace(pin, packets=made.packets, delay=made.delay)
     home.state.write(keys.segment_pin(work.job.id, work.plan_id, number), wire.dump(counts))
     return counts
@@ -120,8 +127,8 @@ def result(home: Home, work: Work, key: str) -> Published | Spoilt:
     """
     plan, index, lookout = _plan(work), _survey(work).index, _lookout(work)
     _check_source(work)
-    places, digest, numbers = _places(home, work), hashlib.sha256(), lookout.of_result()
-    with _refused(home, work, key), _steady(home, key):
+    places, digest, numbers = _places(work), hashlib.sha256(), lookout.of_result()
+    with evidence.refused(home, work, key), _steady(home, key):
         with objects.lent(home, key) as (meta, url):
             facts = verify.result(
                 url,
@@ -136,7 +143,7 @@ def result(home: Home, work: Work, key: str) -> Published | Spoilt:
             looks = witness.looks(facts.thumbs, lookout.windows(numbers))
             doubted = _doubted(home, work, key, looks)
         if doubted.pins:
-            _refuse(home, work, key, doubted.reason)
+            evidence.refuse(home, work, key, doubted.reason)
             return doubted
         _check_source(work)
         pin = objects.pinned(meta, digest.hexdigest())
@@ -155,7 +162,7 @@ def result(home: Home, work: Work, key: str) -> Published | Spoilt:
         return publish(home, work, Pending(pin=pin, output=output, made=_made(work, plan, places)))
 
 
-def _places(home: Home, work: Work) -> list[Fraction] | None:
+def _places(work: Work) -> list[Fraction] | None:
     """Say where the sound is compared, in seconds on the source's clock; None: everywhere.
 
     A source that is far away and large is not read whole only for that. One whose clock jumps is: it cannot be sought.
@@ -165,10 +172,10 @@ def _places(home: Home, work: Work) -> list[Fraction] | None:
         return None
     if work.job.source.size <= objects.COPY_MOST or index.breaks or index.patched:
         return None
-    times = timeline.planned(index, _plan(work))
-    length = times.end * times.time_base
-    start = times.origin * times.time_base
-    return [start + length * Fraction(part, LISTENED_AT - 1) * Fraction(99, 100) for part in range(LISTENED_AT)]
+    part = timeline.planned(index, _plan(work)).part
+    start, end = part.marks[0] * part.tick, part.marks[-1] * part.tick
+    between = (Fraction(_random.random()) for _ in range(LISTENED_AT - 2))  # nobody can foresee them
+    return sorted([start, *(start + (end - start) * share for share in between), max(start, end - LISTENED_S)])
 
 
 @contextmanager
@@ -186,71 +193,18 @@ def _steady(home: Home, key: str) -> Iterator[None]:
         raise VerifyError(f"{home.state_shown(key)} was overwritten while it was checked") from error
 
 
-@contextmanager
-def _refused(home: Home, work: Work, key: str) -> Iterator[None]:
-    """Keep why an attempt is refused, and remove it: no later start is to look at it once more, and luckier."""
-    try:
-        yield
-    except VerifyError as error:
-        _refuse(home, work, key, error.message)
-        raise
-
-
-def _refuse(home: Home, work: Work, key: str, why: str) -> None:
-    _testify(home, work, key, "json", json.dumps({"key": key, "refused": why}, indent=2).encode())
-    objects.delete(home, [key])
-
-
-def _testify(home: Home, work: Work, key: str, suffix: str, data: bytes) -> str:
-    attempt = key.rsplit("/", 1)[-1]
-    kept = keys.evidence(work.job.id, work.plan_id, attempt, suffix)
-    home.state.write(kept, data)
-    return home.state_shown(kept)
-
-
-def _judge(home: Home, work: Work, number: int, key: str, looks: Looks, earlier: Looks | None) -> None:
-    """Decide about a segment's pictures that do not look like the source's; raises UnlikeError."""
-    if not looks.findings:
-        return
-    frame, finding = min(looks.findings.items(), key=lambda pair: pair[1].soft)
-    found = f"segment {number + 1}: frame {frame} {finding.text}"
-    picture = _testify(home, work, key, "png", _picture(looks, frame))
-    if _is_uncertain(work, looks, frame):
-        work.warnings.append(f"{found}; its source is damaged, so that nothing follows from it: see {picture}")
-    elif earlier is not None and looks.agrees(earlier):
-        work.warnings.append(f"{found}; two attempts agree, so that it counts: see {picture}")
-    else:
-        raise UnlikeError(f"{found}: see {picture}", seen=looks)
-
-
 def _doubted(home: Home, work: Work, key: str, looks: Looks) -> Spoilt:
     """Find the segments whose frames a result shows otherwise than the source; mere distance was judged before."""
-    hard = {
-        frame: finding
-        for frame, finding in looks.findings.items()
-        if not finding.soft and not _is_uncertain(work, looks, frame)
-    }
+    hard = {frame: finding for frame, finding in evidence.certain(work, looks).items() if not finding.soft}
     if not hard:
         return Spoilt(pins={})
     parts = [each for each in _plan(work).segments if any(each.first <= at < each.first + each.count for at in hard)]
     frame, finding = next(iter(hard.items()))
-    picture = _testify(home, work, key, "png", _picture(looks, frame))
+    picture = evidence.show(home, work, key, looks, frame)
     pins = {each.number: work.counted[each.number] for each in parts}
     for number, pin in pins.items():
         forget(home, work, number, pin)
     return Spoilt(pins=pins, reason=f"counts no longer: frame {frame} {finding.text}, see {picture}")
-
-
-def _is_uncertain(work: Work, looks: Looks, frame: int) -> bool:
-    """Say whether a source is damaged there, or anywhere: decoders differ about what such a frame shows."""
-    index = _survey(work).index
-    return bool(index.damaged or index.breaks or index.patched) or looks.windows[frame].damaged
-
-
-def _picture(looks: Looks, frame: int) -> bytes:
-    """Show what is due beside what there is."""
-    due, got = looks.windows[frame].due, looks.thumbs[frame]
-    return stills.png(stills.side_by_side(stills.seen(due), stills.seen(got)))
 
 
 def spoilt(home: Home, work: Work) -> Spoilt:
@@ -374,14 +328,38 @@ def _plausible(survey: Survey, work: Work) -> None:
     quick, video, frames = work.video, survey.index.video, len(survey.index.pts)
     if (video.width, video.height, video.codec) != (quick.width, quick.height, quick.codec):
         raise VerifyError(f"the index is of {video.codec} {video.width}x{video.height}, another video than was probed")
-    for what, theirs, ours in _facts(video, quick):
-        if theirs != ours:
-            raise VerifyError(f"the index has another {what} than was probed: {theirs} where {ours} was found")
+    if what := differs(video, quick):
+        raise VerifyError(f"the index has another {what}")
     # Of a clock that jumps the header's length, and so its count, says little.
     counts = quick.frames if not survey.index.breaks or quick.container not in JUMPING else None
     if not frames or (counts and frames > max(counts + 2, counts * (1 + TOLERANCE))):
         raise VerifyError(f"the index has {frames} frames, the header says about {quick.frames}")
+    _check_numbers(survey)
     _check_encoding(survey, work)
+
+
+def differs(video: Video, quick: Video) -> str | None:
+    """Say in which fact two looks at one video differ, of those that decide what a result shows and holds."""
+    pairs = ((what, theirs, ours) for what, theirs, ours in _facts(video, quick) if theirs != ours)
+    return next((f"{what} than was probed: {theirs} where {ours} was found" for what, theirs, ours in pairs), None)
+
+
+def _check_numbers(survey: Survey) -> None:
+    """What is reckoned with must be reckonable."""
+    index, ready = survey.index, survey.preflight
+    if any(after <= before for before, after in pairwise(index.pts)) or not set(index.keyframes) <= set(index.pts):
+        raise VerifyError("the index has frames out of order, or keyframes that are no frames")
+    if index.last_duration < 1 or not 0 < ready.seconds_per_frame < math.inf:
+        raise VerifyError("the survey holds a duration that nothing can have")
+    decoded, codec = ready.encoding.decoded_as, ready.encoding.codec
+    if decoded and (codec != "prores" or decoded not in PRORES_DECODED):
+        raise VerifyError(f"the survey says that {codec} is decoded as {decoded}")
+
+
+def _check_places(index: Index, work: Work) -> None:
+    """Read the source at a few places and at its end: every frame that is there must be in the index."""
+    if not probe.holds(work.source_url(), index):
+        raise VerifyError("the index lacks frames that the video has")
 
 
 def _check_encoding(survey: Survey, work: Work) -> None:
@@ -412,7 +390,12 @@ def _facts(*videos: Video) -> Iterator[tuple[object, ...]]:
     yield ("sample shape", *(video.sar for video in videos))
     yield ("turn", *(video.turn for video in videos))
     yield ("time base", *(video.time_base for video in videos))
-    yield ("set of streams", *([(each.index, each.kind, each.codec) for each in video.others] for video in videos))
+    yield ("list of chapters", *(video.chapters for video in videos))
+    yield ("set of streams", *([_named(each) for each in video.others] for video in videos))
+
+
+def _named(stream: Stream) -> tuple[object, ...]:
+    return stream.index, stream.kind, stream.codec, stream.language, stream.dispositions
 
 
 def plan_ids(home: Home, work: Work) -> list[str]:

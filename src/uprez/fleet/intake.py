@@ -323,9 +323,11 @@ def _container(video: Video, options: Options) -> str:
     if (lost or silent) and not options.drop_unsupported:
         streams = [stream for stream in video.others if stream in lost or stream in silent]
         names = ", ".join(map(containers.named, streams))
-        other = "choose --container mkv, or " if all(containers.fits(each, video, "mkv") for each in streams) else ""
+        fitting = containers.container_for(video, codec)
+        fits = all(containers.fits(each, video, fitting) for each in streams)
+        other = f"choose --container {fitting}" if fits else "convert the sound first, to FLAC for example"
         raise InputError(
-            f"{container} cannot carry {names}", hint=f"{other}leave such streams out with --drop-unsupported"
+            f"{container} cannot carry {names}", hint=f"{other}, or leave such streams out with --drop-unsupported"
         )
     return container
 

@@ -11,8 +11,8 @@ from uprez.job import Index, Plan, Segment
 from uprez.media import witness
 from uprez.media.witness import Window
 
-LOOKED_AT = 5
-"""Frames of a segment, and of a result, that are compared with the source."""
+LOOKED_AT = 8
+"""Frames of a segment, and of a result, that are compared with the source: the first, the last, and six by chance."""
 KEPT = 3
 """The same where the source can only be read in order: those of all segments are kept from one reading."""
 THREADS = max(1, min(4, os.cpu_count() or 1))

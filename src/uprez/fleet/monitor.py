@@ -26,6 +26,8 @@ WORDS: dict[InstanceState, str] = {
     "stopped": "it was stopped: outbid, out of credit, or at the end of its contract",
     "lost": "its host does not answer",
 }
+STALL_S = 3600.0
+"""How long an index or an assembly may take without a sign: large files are read and written in that time."""
 LAST_PARTS = 5
 """Of a log are read when a machine is given back; a rented host may have written anything there."""
 _BOOT = re.compile(r"uprez-boot (?P<lease>[0-9a-f]{8}) (?P<stamp>[0-9]{1,16}) (?P<text>.*)")
@@ -160,9 +162,10 @@ class Monitor:
             return f"the worker is gone: {_words(instance)}"
         if silent > self.timing.silence_s:
             return f"no heartbeat for {silent:.0f} s"
-        if makes_frames and self.status.phase == "working" and self.now - self._worked > self.timing.stall_s:
-            return f"no frame finished for {self.now - self._worked:.0f} s"
-        return None
+        idle_s = self.now - self._worked if self.status.phase == "working" else 0.0
+        if makes_frames and idle_s > self.timing.stall_s:
+            return f"no frame finished for {idle_s:.0f} s"
+        return f"nothing done for {idle_s:.0f} s" if idle_s > max(STALL_S, self.timing.stall_s) else None
 
     def strays(self, lines: int = 5) -> list[str]:
         """Give the last lines that the instance printed beside its log: what a worker that crashed had to say."""

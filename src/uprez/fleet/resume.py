@@ -136,6 +136,8 @@ def _plan(home: Home, work: Work) -> None:
     plan = read(home, key, Plan)
     if survey is None or plan is None or plan.options != work.job.options or plan.container != work.container:
         return
+    if checks.differs(survey.index.video, work.video):
+        return  # an earlier version's, which saw other things in the video
     work.follow(survey, pin, plan, objects.pin(home, key))
 
 

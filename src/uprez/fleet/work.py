@@ -109,6 +109,7 @@ class Work:
         """Go by a plan from now on."""
         self.survey, self.survey_pin, self.plan, self.plan_pin = survey, survey_pin, plan, plan_pin
         self.given_up, self.failures = plan.given_up, 0
+        self.unlike.clear()
         self.lookout = Lookout(url=self.source_url, plan=plan, index=survey.index)
 
     def forget_plan(self) -> None:

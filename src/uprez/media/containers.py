@@ -6,6 +6,8 @@ from uprez.job import Stream, StreamKind, Video
 
 _LOSSY_SOUND = ("aac", "ac3", "dts", "eac3", "mp2", "mp3", "opus", "vorbis")
 _LOSSLESS_SOUND = ("alac", "flac", "mlp", "truehd", "tta", "wavpack")
+_OLD_SOUND = ("adpcm_ima_qt", "amr_nb", "amr_wb", "nellymoser", "pcm_alaw", "pcm_f32be", "pcm_mulaw", "pcm_s8")
+"""Of cameras, telephones and recorders."""
 _PCM_BIG = ("pcm_s16be", "pcm_s24be", "pcm_s32be")
 _PCM_LITTLE = ("pcm_f32le", "pcm_f64le", "pcm_s16le", "pcm_s24le", "pcm_s32le", "pcm_u8")
 
@@ -16,7 +18,7 @@ CARRIES: dict[str, dict[StreamKind, frozenset[str]]] = {
         "video": frozenset({"h264", "hevc", "av1", "mpeg4"}),
     },
     "mov": {
-        "audio": frozenset({"aac", "ac3", "alac", "amr_nb", "eac3", "mp3", *_PCM_BIG, *_PCM_LITTLE}),
+        "audio": frozenset({"aac", "ac3", "alac", "eac3", "mp2", "mp3", *_OLD_SOUND, *_PCM_BIG, *_PCM_LITTLE}),
         "subtitle": frozenset({"mov_text"}),
         "video": frozenset({"h264", "hevc", "prores", "mjpeg", "mpeg4"}),
     },
@@ -38,7 +40,7 @@ PICTURES = {
 }
 """The codecs of results that each takes."""
 COVERS = {
-    "mp4": frozenset({"mjpeg", "png", "bmp"}),
+    "mp4": frozenset({"mjpeg", "png"}),
     "mov": frozenset[str](),
     "mkv": frozenset({"mjpeg", "png", "bmp", "gif", "tiff", "webp"}),
 }
@@ -82,10 +84,13 @@ _COUNTED = ("mov", "matroska")
 def container_for(video: Video, codec: str) -> str:
     """Give the suffix of a result of a codec: the first that loses nothing.
 
-    Of MP4 and QuickTime that is "mp4" or else "mov"; ProRes goes into "mov"; Matroska holds all the rest.
+    Of MP4 and QuickTime that is "mp4" or else "mov"; ProRes goes into "mov"; Matroska holds all the rest, but for a few
+    kinds of sound that only QuickTime does.
     """
     wanted = ("mp4", "mov") if video.is_of("mov") else ("mov",) if codec == "prores" else ()
-    return next((name for name in wanted if codec in PICTURES[name] and _keeps_all(video, name)), "mkv")
+    return next(
+        (name for name in (*wanted, "mkv", "mov") if codec in PICTURES[name] and _keeps_all(video, name)), "mkv"
+    )
 
 
 def carried(video: Video, container: str) -> tuple[Stream, ...]:

@@ -34,7 +34,7 @@ from uprez.media.source import opened
 from uprez.media.target import Target
 
 _TRIAL_FRAMES = 5
-_DISK = frozenset({errno.ENOSPC, errno.EFBIG, errno.EIO, errno.EDQUOT})
+DISK = frozenset({errno.ENOSPC, errno.EFBIG, errno.EIO, errno.EDQUOT})
 """Errors of writing that say nothing of the encoder."""
 _OF_ENCODERS = {(f"{codec}_nvenc", "yuv420p10le"): "p010le" for codec in ("h264", "hevc", "av1")}
 """The same samples in the order that an encoder takes them."""
@@ -122,6 +122,8 @@ def _unfit(
 ) -> str | None:
     if rung.encoder in without:
         return "failed at this video before"
+    if svt.hangs(rung.encoder, picture.width, picture.height):
+        return "never ends at such a shape"
     said = any(each.says_hdr for each in ladders.rungs(codec, picture.pix_fmt))
     if picture.mastering and said and not rung.says_hdr:
         return "writes no HDR metadata"
@@ -189,12 +191,14 @@ def trial(encoding: Encoding, picture: Picture) -> str:
 
 
 def _tried(encoding: Encoding, picture: Picture) -> _Tried:
-    began = time.monotonic()
     with TemporaryDirectory(prefix="uprez-trial-") as folder:
         path = Path(folder) / "trial.mkv"
         with Encoder(path, encoding, picture) as encoder:
-            for number in range(_TRIAL_FRAMES):
+            encoder.write(_trial_frame(picture, 0))
+            began = time.monotonic()  # opening an encoder is no part of a frame
+            for number in range(1, _TRIAL_FRAMES):
                 encoder.write(_trial_frame(picture, number))
+        took_s = time.monotonic() - began
         with opened(path.as_uri()) as container:
             stream = container.streams.video[0]
             got = sum(1 for packet in container.demux(stream) if packet.size)
@@ -203,7 +207,7 @@ def _tried(encoding: Encoding, picture: Picture) -> _Tried:
             return _Tried(
                 extradata_sha256=extradata_sha256(stream),
                 pix_fmt=pix_fmt_of(stream),
-                seconds_per_frame=(time.monotonic() - began) / _TRIAL_FRAMES,
+                seconds_per_frame=took_s / (_TRIAL_FRAMES - 1),
             )
 
 
@@ -335,6 +339,6 @@ class Encoder:
         return EncodeError(f"{self._encoding.rung} at {self._picture.width}x{self._picture.height} fails: {reason}")
 
     def _unwritten(self, error: Exception) -> UprezError:
-        if isinstance(error, FFmpegError) and error.errno in _DISK:
+        if isinstance(error, FFmpegError) and error.errno in DISK:
             return StoreError(f"{self._path.name} cannot be written: {error.strerror}", hint="is the disk full?")
         return self._failed(error)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, cast
 
 from uprez.media.containers import QUICKTIME, carried
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
     from av.stream import AttachmentStream
     from av.stream import Stream as AvStream
 
-    from uprez.job import Video
+    from uprez.job import Stream, Video
 
 _TYPES = {
     "mjpeg": ("jpg", "image/jpeg"),
@@ -43,6 +44,13 @@ def add(
                 name, template.metadata.get("mimetype") or kind, bytes(cover(source_url, stream.index))
             )
     return packets
+
+
+def contents(url: str, streams: Sequence[Stream]) -> list[bytes]:
+    """Read attachments and covers whole. Raises InputError when the file cannot be read."""
+    with opened(url) as container:
+        attached = {each.index: bytes(each.data or b"") for each in container.streams.attachments}
+    return [attached[each.index] if each.kind == "attachment" else bytes(cover(url, each.index)) for each in streams]
 
 
 def cover(url: str, number: int) -> AnyPacket:

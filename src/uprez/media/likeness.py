@@ -27,6 +27,8 @@ SIDE = 64
 CELL_PX = 4
 """A sample of a thumb averages at least so many pixels of the source a side. With 1, what x264 does to noise at crf 28
 had 245 of 2,160 good frames of clips of 16 to 128 pixels blamed; with 2 it was 22, and with 3 or 4 none."""
+FEW = 64
+"""Samples below which a thumb, of a picture under some 32 pixels a side, does not tell one time from another."""
 LEAST_SIDE = 4
 """Of a thumb, where the picture has as many."""
 PROJECTION = 0.75
@@ -60,6 +62,8 @@ class Finding:
     """For people, to follow the frame's name: "shows the frame 1 later"."""
     soft: bool = False
     """Only so far from the source that no rule explains it: two attempts that `agree` outweigh it."""
+    of_time: bool = False
+    """It may be another moment of the source, or what a decoder makes of damage; False: nothing in a source is so."""
 
 
 def size_of(video: Video) -> Size:
@@ -80,10 +84,12 @@ def judge(result: Thumb, due: Thumb, others: Sequence[tuple[str, Thumb]] = ()) -
 
     `others` are further frames of the source, each with its name ("the frame 1 later"); all thumbs have one size.
     """
+    if result.shape[0] * result.shape[1] < FEW:
+        others = ()  # so little of a tiny picture is alike at many times
     wrong = _shown_instead(result, due, others)
     unlike = _unlike(result, due)
     if wrong is not None and (unlike is None or _explains(wrong[1], result, due)):
-        return Finding(text=wrong[0])
+        return Finding(text=wrong[0], of_time=any(wrong[1] is picture for _, picture in others))
     if unlike is not None:
         return unlike
     distance = psnr(result, due)
@@ -156,13 +162,14 @@ def _explains(wrong: Thumb, result: Thumb, due: Thumb) -> bool:
 def _unlike(result: Thumb, due: Thumb) -> Finding | None:
     """Look at what is in the whole, then at each quarter, of which one may be spoilt alone."""
     if (found := _uncorrelated(result, due, CONTRAST_DB)) is not None:
-        return Finding(text=f"does not look like the source (correlation {found:.2f})")
+        return Finding(text=f"does not look like the source (correlation {found:.2f})", of_time=True)
     for name, place in _quarters(due.shape):
         part, black = due[place], np.zeros_like(due[place])
         if _is(result[place], part, black):
             return Finding(text=f"is black in its {name} quarter")
         if (found := _uncorrelated(result[place], part, QUARTER_CONTRAST_DB)) is not None:
-            return Finding(text=f"does not look like the source in its {name} quarter (correlation {found:.2f})")
+            what = f"does not look like the source in its {name} quarter (correlation {found:.2f})"
+            return Finding(text=what, of_time=True)
     return None
 
 

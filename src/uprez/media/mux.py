@@ -19,11 +19,11 @@ from av.error import FFmpegError
 from av.stream import Stream as AvStream
 from av.video.stream import VideoStream
 
-from uprez.errors import VerifyError
+from uprez.errors import StoreError, VerifyError
 from uprez.job import Index, Plan, Segment, Stream, Video
 from uprez.media import extras, matroska, subtitles
 from uprez.media.containers import FORMATS, QUICKTIME, carried, language_in
-from uprez.media.encode import extradata_sha256
+from uprez.media.encode import DISK, extradata_sha256
 from uprez.media.packets import clock_of, is_broken, packets
 from uprez.media.source import AnyPacket, demuxed, fraction, opened
 from uprez.media.timeline import Timeline, planned
@@ -53,11 +53,11 @@ def assemble(target: Path, *, plan: Plan, index: Index, segments: Iterable[Path]
     first = next(coming)
     with ExitStack() as stack:
         source = stack.enter_context(opened(source_url))
-        picture_of = stack.enter_context(opened(first.resolve().as_uri())).streams.video[0]
         stack.enter_context(_removed_on_error(target))
         output = stack.enter_context(_output(target, plan, _movie_timescale(source, video, times, plan.container)))
+        with _writing(target), opened(first.resolve().as_uri()) as segment:
+            picture = _add_picture(output, segment.streams.video[0], source, index, times, plan)
         with _writing(target):
-            picture = _add_picture(output, picture_of, source, index, times, plan)
             others = _add_others(output, source, video, plan.container)
             covers = extras.add(output, source, source_url, video, plan.container)
             _copy_headers(output, source, times)
@@ -166,11 +166,11 @@ def taken(
     which a decoder gets going). Each stream's times move by one number of its own ticks.
     """
     start, end = times.origin * times.time_base, (times.origin + times.end) * times.time_base
-    for packet in _heard(packets(source, clock_of(url))) if numbers else ():
+    for packet in heard(packets(source, clock_of(url))) if numbers else ():
         if packet.stream_index not in numbers or not packet.size or is_broken(packet):
             continue
-        if whole or ((start <= 0 or start <= _showing_time(packet)) and _showing_time(packet) < end):
-            _move(packet, round(start / fraction(packet.time_base)))
+        if whole or ((start <= 0 or start <= showing_time(packet)) and showing_time(packet) < end):
+            move(packet, round(start / fraction(packet.time_base)))
             yield packet
 
 
@@ -184,14 +184,15 @@ def _rest(packets: Iterable[AnyPacket], streams: dict[int, AvStream], container:
             yield subtitles.written(packet, stream, container)
 
 
-def _move(packet: AnyPacket, ticks: int) -> None:
+def move(packet: AnyPacket, ticks: int) -> None:
+    """Let a packet come so many of its ticks earlier."""
     if packet.pts is not None:
         packet.pts -= ticks
     if packet.dts is not None:
         packet.dts -= ticks
 
 
-def _heard(of: Iterable[AnyPacket]) -> Iterator[AnyPacket]:
+def heard(of: Iterable[AnyPacket]) -> Iterator[AnyPacket]:
     """Leave out what an edit list hides, which Matroska could not hide again, but for what gets a decoder going."""
     hidden: dict[int, deque[AnyPacket]] = {}
     for packet in of:
@@ -204,7 +205,8 @@ def _heard(of: Iterable[AnyPacket]) -> Iterator[AnyPacket]:
         yield packet
 
 
-def _showing_time(packet: AnyPacket) -> Fraction:
+def showing_time(packet: AnyPacket) -> Fraction:
+    """Give the seconds at which a packet is heard or shown."""
     at = packet.pts if packet.pts is not None else packet.dts
     return (at or 0) * fraction(packet.time_base)
 
@@ -231,7 +233,9 @@ def _output(target: Path, plan: Plan, movie_timescale: int) -> Iterator[OutputCo
     # faststart: the index goes to the front, so that a player begins before all of the file is there.
     of_mp4 = {"movflags": "+faststart", "movie_timescale": str(movie_timescale)}
     # Packets come in order already; the muxer would hold back ten seconds of pictures to wait for a subtitle.
-    options = {"max_interleave_delta": _INTERLEAVED_US} | (of_mp4 if plan.container in QUICKTIME else {})
+    options = {"max_interleave_delta": _INTERLEAVED_US}
+    # Otherwise Matroska's muxer marks a first track as default where the source marks none.
+    options |= of_mp4 if plan.container in QUICKTIME else {"default_mode": "passthrough"}
     with _writing(target):
         output = av.open(f"file:{target}", "w", format=FORMATS[plan.container], container_options=options)
     try:
@@ -258,6 +262,8 @@ def _writing(target: Path) -> Iterator[None]:
     try:
         yield
     except FFmpegError as error:
+        if error.errno in DISK:
+            raise StoreError(f"{target}: {error.strerror}", hint="is the disk full?") from error
         raise VerifyError(f"{target}: cannot be written: {error}") from error
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import islice, pairwise
+from random import SystemRandom
 from typing import cast
 
 import av
@@ -24,6 +26,9 @@ from uprez.media.packets import JUMPING, Clock, clock_of, is_broken, packets
 from uprez.media.source import MAX_PIXELS, AnyPacket, decoded, demuxed, fraction, local_path, opened, shown
 
 MAX_SIDE = 16384
+_FRAMES_A_KEYFRAME = 600
+_LOOKED_AT, _READ = 4, 60
+"""Places at which an index is compared with the video, and packets that are read at each."""
 SCANNED_FRAMES = 12
 _SCANNED_AT = (Fraction(0), Fraction(1, 4), Fraction(1, 2), Fraction(3, 4))
 """So many frames at each of these parts are decoded by `index` to tell interlaced video: headers are often silent."""
@@ -59,6 +64,33 @@ def index(url: str) -> Index:
         _check_complete(container, video, walk, promised, name)
     _check_length(url, video, name)
     return _index(video, walk, name)
+
+
+def holds(url: str, index: Index) -> bool:
+    """Say whether an index, which may be anybody's, lacks no frame where one looks: at a few places and at the end.
+
+    Of Matroska, MP4 and QuickTime without damage only: others give other times after seeking. Raises InputError.
+    """
+    sound = not (index.damaged or index.breaks or index.patched)
+    sought = len(index.keyframes) * _FRAMES_A_KEYFRAME >= len(index.pts)  # else each place is read to from afar
+    if not (sound and sought) or not any(map(index.video.is_of, ("mov", "matroska"))):
+        return True
+    known, first = frozenset(index.pts), index.pts[0]
+    with opened(url) as container:
+        stream = container.streams[index.video.stream]
+        for at in (*SystemRandom().sample(index.pts, min(_LOOKED_AT, len(index.pts))), index.pts[-1]):
+            with suppress(FFmpegError):
+                container.seek(at, stream=stream)
+            shown = [
+                packet.pts for packet in islice(_shown_from(container, stream), None if at == index.pts[-1] else _READ)
+            ]
+            if any(pts >= first and pts not in known for pts in shown if pts is not None):
+                return False
+    return True
+
+
+def _shown_from(container: InputContainer, stream: AvStream) -> Iterator[AnyPacket]:
+    return (packet for packet in demuxed(container, stream) if packet.size and not packet.is_discard)
 
 
 # --- the picture's stream and its checks

@@ -8,18 +8,20 @@ from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import TYPE_CHECKING
+from itertools import pairwise
+from typing import TYPE_CHECKING, cast
 
 from uprez.errors import VerifyError
 from uprez.job import Index, Plan, Stream
 from uprez.media import subtitles
 from uprez.media.containers import carried
-from uprez.media.mux import taken
+from uprez.media.mux import heard, move, showing_time, taken
 from uprez.media.packets import is_broken
 from uprez.media.source import AnyPacket, demuxed, fraction, opened
 from uprez.media.timeline import Timeline
 
 if TYPE_CHECKING:
+    from av.codec.context import CodecContext
     from av.container import InputContainer
 
 LISTENED_S = 2
@@ -37,19 +39,35 @@ class Track:
     tick: Fraction = Fraction(1)
     at: array[int] = field(default_factory=lambda: array("q"))
     """When each is heard or shown, in ticks."""
+    places: array[int] = field(default_factory=lambda: array("Q"))
+    """How many bytes come before each."""
     digests: array[int] = field(default_factory=lambda: array("Q"))
     """The first 8 bytes of each one's SHA-256."""
+    size: int = 0
     _all: hashlib._Hash = field(default_factory=hashlib.sha256)
+    _last: bytes = b""
+    """Of a subtitle stream."""
 
     def take(self, packet: AnyPacket) -> None:
-        """Take note of the next packet; of timed text, which may become SubRip, only the text is."""
+        """Take note of the next packet; of timed text, which may become SubRip, only the text is.
+
+        Subtitles of one moment are one: Matroska joins what PGS has in several packets.
+        """
         data = subtitles.text_of(bytes(packet)).encode() if subtitles.is_text(packet) else _payload(packet)
         if not data:  # a gap between two subtitles
             return
         self.tick = fraction(packet.time_base)
-        at = packet.pts if packet.pts is not None else packet.dts
-        self.at.append(at or 0)
-        self.digests.append(int.from_bytes(hashlib.sha256(data).digest()[:8], "big"))
+        at = (packet.pts if packet.pts is not None else packet.dts) or 0
+        sparse = self.stream.kind == "subtitle"
+        if sparse and self.at and self.at[-1] == at:
+            self._last += data
+            self.digests[-1] = _short(self._last)
+        else:
+            self.at.append(at)
+            self.places.append(self.size)
+            self.digests.append(_short(data))
+            self._last = data if sparse else b""
+        self.size += len(data)
         self._all.update(data)
 
     @property
@@ -63,9 +81,26 @@ class Track:
         kind = "sound" if self.stream.kind == "audio" else self.stream.kind
         return f"{kind} track (stream {self.stream.index} of the source)"
 
+    @property
+    def recut(self) -> bool:
+        """Containers cut its bytes into packets as they like: uncompressed sound."""
+        return self.stream.codec.startswith("pcm")
+
     def time(self, number: int) -> Fraction:
         """Give the seconds of a packet."""
         return self.at[number] * self.tick
+
+    def holes(self, end: Fraction) -> list[Fraction]:
+        """Give where nothing is heard for long, the longest first; `end` is that of the picture, in seconds."""
+        if self.stream.kind != "audio" or not self.at:
+            return []
+        times = [*map(self.time, range(len(self.at))), end]
+        gaps = [(after - before, before) for before, after in pairwise(times) if after - before > LISTENED_S]
+        return [before for _, before in sorted(gaps, reverse=True)]
+
+
+def _short(data: bytes) -> int:
+    return int.from_bytes(hashlib.sha256(data).digest()[:8], "big")
 
 
 def copied(index: Index, plan: Plan) -> list[Stream]:
@@ -79,7 +114,8 @@ def of_result(container: InputContainer, plan: Plan, index: Index, name: str) ->
     for number, track in tracks.items():
         found = container.streams[number] if number < len(container.streams) else None
         due = "subrip" if subtitles.becomes_subrip(track.stream, plan.container) else track.stream.codec
-        got = found.codec_context.codec.canonical_name if found is not None else "nothing"
+        context = cast("CodecContext | None", found.codec_context) if found is not None else None
+        got = context.codec.canonical_name if context is not None else "nothing"
         if got != due:
             raise VerifyError(f"{name}: its {track.name} is {got}, {due} is due")
     return tracks
@@ -92,12 +128,15 @@ def of_source(
 
     Raises InputError when the source cannot be read.
     """
-    streams = {stream.index: Track(stream=stream) for stream in copied(index, plan)}
+    streams, whole = (
+        {stream.index: Track(stream=stream) for stream in copied(index, plan)},
+        plan.count == len(index.pts),
+    )
     with opened(url) as container:
         packets = (
-            taken(url, container, streams, times, whole=plan.count == len(index.pts))
+            taken(url, container, streams, times, whole=whole)
             if places is None
-            else _at(container, streams, times, places)
+            else _at(container, streams, times, places, whole=whole)
         )
         for packet in packets:
             streams[packet.stream_index].take(packet)
@@ -109,11 +148,13 @@ def compare(name: str, got: Track, due: Track, shift: Fraction, *, everywhere: b
     if not everywhere:
         _compare_places(name, got, due, shift)
         return
-    if got.digest != due.digest:
+    same = len(got.at) == len(due.at)
+    if got.digest != due.digest or not (same or due.recut):
         raise VerifyError(f"{name}: its {got.name} differs from the source's{_where(got, due)}")
-    # Containers may cut the same bytes (PCM, PGS) into other packets: then only the beginning is told.
-    for number in range(len(due.at) if len(got.at) == len(due.at) else min(1, len(due.at))):
-        _check_time(name, got, got.time(number), due.time(number) + shift)
+    for number, place in enumerate(got.places):
+        there = number if same else bisect_left(due.places, place)
+        if there < len(due.places) and due.places[there] == place:
+            _check_time(name, got, got.time(number), due.time(there) + shift)
 
 
 def _where(got: Track, due: Track) -> str:
@@ -124,14 +165,12 @@ def _where(got: Track, due: Track) -> str:
 
 
 def _compare_places(name: str, got: Track, due: Track, shift: Fraction) -> None:
-    if due.stream.codec.startswith("pcm"):
-        return  # cut into packets by each container as it likes
-    ticks = round(TOLERANCE_S / got.tick) + 1
+    reach = LISTENED_S / 2 if due.recut else TOLERANCE_S
+    ticks = round(reach / got.tick) + 1
     for number, digest in enumerate(due.digests):
-        at = due.time(number) + shift
-        wanted = round(at / got.tick)
+        wanted = round((due.time(number) + shift) / got.tick)
         first, last = bisect_left(got.at, wanted - ticks), bisect_left(got.at, wanted + ticks + 1)
-        if digest not in got.digests[first:last]:
+        if first == last or not (due.recut or digest in got.digests[first:last]):
             raise VerifyError(f"{name}: its {got.name} differs from the source's at {float(due.time(number)):.4f} s")
 
 
@@ -141,22 +180,29 @@ def _check_time(name: str, track: Track, got: Fraction, due: Fraction) -> None:
 
 
 def _at(
-    container: InputContainer, streams: Iterable[int], times: Timeline, places: Sequence[Fraction]
+    container: InputContainer, streams: Iterable[int], times: Timeline, places: Sequence[Fraction], *, whole: bool
 ) -> Iterator[AnyPacket]:
-    """Give the packets around some places, in seconds on the source's clock, with the result's times."""
+    """Give the packets around some places, in seconds on the source's clock, with the result's times.
+
+    What a whole source has before its first place is given too: sound may begin before 0.
+    """
     numbers, start, end = set(streams), times.origin * times.time_base, (times.origin + times.end) * times.time_base
+    listened = None
     for place in sorted(places):
-        container.seek(round(place * 1_000_000))
-        for packet in demuxed(container, *(container.streams[number] for number in numbers)):
-            at = (packet.pts if packet.pts is not None else packet.dts or 0) * fraction(packet.time_base)
+        first = whole and listened is None and place <= start + times.pts[0] * times.time_base
+        if not first:
+            container.seek(round(place * 1_000_000))
+        coming = demuxed(container, *(container.streams[number] for number in numbers))
+        for packet in heard(coming) if first else (packet for packet in coming if not packet.is_discard):
+            at = showing_time(packet)
             if at > place + LISTENED_S:
                 break
-            usable = packet.size and not packet.is_discard and not is_broken(packet)
-            if usable and max(place, start) <= at < min(place + LISTENED_S, end):
-                ticks = round(start / fraction(packet.time_base))
-                packet.pts = None if packet.pts is None else packet.pts - ticks
-                packet.dts = None if packet.dts is None else packet.dts - ticks
+            usable = packet.size and not is_broken(packet)
+            begin = max(place, start, listened if listened is not None else start)
+            if usable and at < min(place + LISTENED_S, end) and (first or at >= begin):
+                move(packet, round(start / fraction(packet.time_base)))
                 yield packet
+        listened = place + LISTENED_S
 
 
 def _payload(packet: AnyPacket) -> bytes:

@@ -11,13 +11,14 @@ from array import array
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
+from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from uprez.errors import InputError, VerifyError
 from uprez.job import Index, Pin, Plan, Segment, Video
-from uprez.media import decode, likeness, probe, tracks
+from uprez.media import contents, decode, likeness, probe, tracks
 from uprez.media.colour import tags_for
 from uprez.media.containers import QUICKTIME, carried
 from uprez.media.encode import extradata_sha256, pix_fmt_of
@@ -27,12 +28,15 @@ from uprez.media.mux import reorder_delay
 from uprez.media.source import Digest, demuxed, fraction, opened, opened_once, shown
 from uprez.media.target import target
 from uprez.media.timeline import Timeline, planned
+from uprez.media.tracks import Track
 
 if TYPE_CHECKING:
     from uprez.media.source import AnyPacket
 
 _MKV_TICK = Fraction(1, 1000)
 """Matroska's clock as FFmpeg writes it: times in it are rounded."""
+_HOLES = 4
+"""Silent places of a track that are looked at in the source."""
 _SHAPE = Fraction(1, 100)
 """By which share the shape of a sample may be off where a container rounds it to whole pixels."""
 
@@ -74,7 +78,7 @@ def segment(url: str, *, plan: Plan, index: Index, segment: Segment, at: Collect
             stream = _picture(container.streams.video, name)
             _check_picture(stream, plan, name)
             _check_extradata(stream, plan, name)
-            for packet in container.demux(stream):
+            for packet in demuxed(container, stream):
                 if packet.size:
                     digest.update(bytes(packet))
                     keys.append(packet.is_keyframe)
@@ -113,7 +117,7 @@ def result(
             stream = _picture(container.streams.video, name)
             _check_picture(stream, plan, name)
             tick = fraction(stream.time_base or Fraction(1))
-            picture = _Picture(plan=plan, pins=pins, name=name)
+            picture = _Pictures(plan=plan, pins=pins, name=name)
             others = tracks.of_result(container, plan, index, name)
             for packet in demuxed(container):
                 if packet.stream_index == stream.index:
@@ -130,6 +134,9 @@ def result(
     shift = _check_times(name, sorted(picture.pts), tick, times, plan, earliest)
     for got, wanted in zip(others.values(), due, strict=True):
         tracks.compare(name, got, wanted, shift, everywhere=places is None)
+    if places is not None:
+        _check_holes(name, list(others.values()), source_url, plan, index, times, shift)
+    contents.check(url, seen, source_url, plan=plan, index=index, times=times, name=name)
     return Facts(
         frames=len(picture.pts),
         duration=(times.end - times.pts[0]) * times.time_base,
@@ -138,11 +145,24 @@ def result(
     )
 
 
+def _check_holes(
+    name: str, others: Sequence[Track], source_url: str, plan: Plan, index: Index, times: Timeline, shift: Fraction
+) -> None:
+    """Where a result is silent for long, its source must be, though it was not read there."""
+    moved, end = times.origin * times.time_base - shift, times.end * times.time_base + shift
+    silent = sorted({hole for track in others for hole in track.holes(end)[:_HOLES]})
+    if not silent:
+        return
+    due = tracks.of_source(source_url, plan, index, times, [hole + moved for hole in silent])
+    for got, wanted in zip(others, due, strict=True):
+        tracks.compare(name, got, wanted, shift, everywhere=False)
+
+
 # --- the picture
 
 
 @dataclass(kw_only=True)
-class _Picture:
+class _Pictures:
     """The picture's packets of a result, compared with the segments' as they come."""
 
     plan: Plan
@@ -190,6 +210,8 @@ def _picture(streams: tuple[VideoStream, ...], name: str) -> VideoStream:
 
 def _check_picture(stream: VideoStream, plan: Plan, name: str) -> None:
     encoding = plan.preflight.encoding
+    if cast("object | None", stream.codec_context) is None:
+        raise VerifyError(f"{name}: holds a codec that nobody knows, the plan says {encoding.codec}")
     got = (stream.codec_context.codec.canonical_name, stream.width, stream.height, pix_fmt_of(stream))
     due = (encoding.codec, plan.width, plan.height, encoding.decoded_as or encoding.pix_fmt)
     if got != due:
@@ -227,6 +249,7 @@ def _decoded(url: str, plan: Plan, index: Index, count: int, at: Collection[int]
             for number, frame in enumerate(container.decode(stream), 1):
                 if frame.is_corrupt:
                     raise VerifyError(f"{shown(url)}: frame {number - 1} of it is damaged")
+                _check_frame(frame, plan, f"{shown(url)}: frame {number - 1} of it")
                 if number - 1 in at:
                     thumbs[number - 1] = likeness.thumb(decode.frame_of(frame, colour, pts=0), colour, size)
     except InputError as error:
@@ -235,8 +258,17 @@ def _decoded(url: str, plan: Plan, index: Index, count: int, at: Collection[int]
     return thumbs
 
 
+def _check_frame(frame: VideoFrame, plan: Plan, name: str) -> None:
+    """A stream may change its size and format on the way."""
+    encoding = plan.preflight.encoding
+    got = (frame.width, frame.height, frame.format.name.replace("yuvj", "yuv"))
+    due = (plan.width, plan.height, encoding.decoded_as or encoding.pix_fmt)
+    if got != due:
+        raise VerifyError(f"{name} is {got[0]}x{got[1]} {got[2]}, the plan says {due[0]}x{due[1]} {due[2]}")
+
+
 def _thumbs_at(
-    url: str, seen: Video, picture: _Picture, tick: Fraction, plan: Plan, index: Index, at: Collection[int]
+    url: str, seen: Video, picture: _Pictures, tick: Fraction, plan: Plan, index: Index, at: Collection[int]
 ) -> dict[int, Thumb]:
     """Decode some frames of a result where they lie."""
     made = Index(
