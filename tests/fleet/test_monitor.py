@@ -133,6 +133,16 @@ def test_standing_work_ends_a_lease(monitor: Monitor, home: Home, wait: Wait) ->
         assert ("no frame finished" in (monitor.verdict(RUNNING) or "")) is verdict
 
 
+def test_an_index_that_stands_still_ends_a_lease_in_the_end(monitor: Monitor, home: Home, wait: Wait) -> None:
+    """What makes no frames may take an hour without a sign, and no more: an encoder that never ends its trial bills."""
+    for beat, verdict in ((1, False), (2, False), (3, True)):
+        tell(home, beat=beat, phase="working", task="t")
+        monitor.look(home)
+        found = monitor.verdict(RUNNING, makes_frames=False) or ""
+        assert ("nothing done for" in found) is verdict
+        wait(1900)
+
+
 def test_boot_has_its_own_time(monitor: Monitor, home: Home, wait: Wait) -> None:
     """Before the first status a lease has `boot_s`, as long as its instance runs."""
     wait(59)

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from av.video.plane import VideoPlane
 
+import plain
 from uprez.errors import EncodeError, StoreError
 from uprez.job import Colour, Mastering
 from uprez.media import decode, probe
@@ -412,3 +413,16 @@ def test_clips_made_for_tests_are_readable(make_clip: Callable[..., Path]) -> No
     """The fixture's own files open."""
     with av.open(str(make_clip(frames=2))) as container:
         assert len(list(container.decode(video=0))) == 2
+
+
+@pytest.mark.parametrize(
+    ("size", "ends"), [((260, 18), False), ((16, 1000), False), ((64, 8), True), ((640, 30), True), ((16, 16), True)]
+)
+def test_narrow_pictures_are_not_for_svt(size: tuple[int, int], ends: bool) -> None:
+    """libsvtav1 waits for ever at some shapes: there it is passed over by name, and never begun."""
+    picture = Picture(width=size[0], height=size[1], sar=Fraction(1), rate=Fraction(25), colour=plain.COLOUR)
+    if ends:
+        assert choose("av1", picture, crf=None, threads=2).encoding.rung == "libsvtav1"
+    else:
+        with pytest.raises(EncodeError, match="libsvtav1: never ends at such a shape"):
+            choose("av1", picture, crf=None, threads=2)
