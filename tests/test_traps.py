@@ -61,7 +61,7 @@ GUARDS: dict[int, tuple[str, str, str]] = {
     ),
     20: ("fleet/watching.py", "float(granted or 0) < asked * DISK_SHARE", "float(granted or 0) < 0"),
     21: ("fleet/admission.py", "and not same_gpu(offer.gpu, machine.gpu)", "and False"),
-    22: ("fleet/monitor.py", "self.now - self._worked > self.timing.stall_s", "False"),
+    22: ("fleet/monitor.py", "makes_frames and idle_s > self.timing.stall_s", "False"),
     23: (
         "market/vast/rules.py",
         "return machine_usd(offer, query) + traffic_usd(offer, query)",
