@@ -106,7 +106,10 @@ def taken_out(guard: Guard, folder: Path) -> str:
     """Run a guard's test on a copy of uprez without it, made in `folder`; gives what is wrong, "" when it fails."""
     shutil.copytree(PACKAGE, folder / "src" / "uprez", symlinks=True)
     module = folder / "src" / "uprez" / guard.path
-    module.write_text(module.read_text().replace(guard.old, guard.new))
+    text = module.read_text()
+    if text.count(guard.old) != 1:
+        return f"{guard.path} has {text.count(guard.old)} times {guard.old!r}: the guard is elsewhere now"
+    module.write_text(text.replace(guard.old, guard.new))
     done = _tested(folder, guard.test)
     if done.returncode == 1 and re.search(r"^FAILED ", done.stdout, re.MULTILINE):
         return ""

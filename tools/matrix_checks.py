@@ -97,6 +97,8 @@ def judge(case: Case, folder: Path, result: Path) -> Verdict:
     """Compare a result with the clip in `folder` and give all that is wrong with it."""
     source, got = look(folder / (case.intact or case.source)), look(result)
     times = continued(source.pts, case.joint) if case.joint else source.pts
+    begin = _begin(folder / case.source)
+    times = tuple(at - begin for at in times)
     found = [*frames(case, got, len(times)), *shape(case, got), *tags(case, got.tags)]
     verdict = Verdict(frames=len(got.pts))
     if len(got.pts) == len(times):
@@ -387,6 +389,13 @@ def _heard(path: Path) -> _Heard:
     shown = times["video", False]
     first, last = min(shown[:REORDERED]), max(shown[-REORDERED:])
     return _Heard(sound=times["audio", False], unheard=len(times.get(("audio", True), ())), first=first, last=last)
+
+
+def _begin(path: Path) -> Fraction:
+    """Give when the first stream of a transport or program stream begins, whose clock stands anywhere; else 0."""
+    if path.suffix not in (".ts", ".vob"):
+        return Fraction(0)
+    return Fraction(_ffprobe(path, "-show_entries", "format=start_time")["format"]["start_time"])
 
 
 def _ffprobe(path: Path, *arguments: str) -> dict[str, Any]:

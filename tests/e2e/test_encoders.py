@@ -59,11 +59,12 @@ def test_what_no_encoder_takes_is_a_usage_error(
     assert "Created instance" not in ended.out
 
 
-def test_what_one_video_cannot_be_fails_it_before_the_work(house: House, clip: MakeClip) -> None:
-    """A container that does not take the codec's pictures is named, and nothing is made."""
+def test_a_pair_that_never_fits_stops_the_run(house: House, clip: MakeClip) -> None:
+    """A container that does not take the codec's pictures is named, with those that do, and nothing is made."""
     clip(frames=5)
     ended = house.enhance("--codec", "prores", "--container", "mp4")
-    assert ended.code == 1
+    assert ended.code == 2
+    assert "choose --container mov or mkv" in ended.err
     assert "mp4 cannot carry prores pictures" in ended.out + ended.err
     assert "Created instance" not in ended.out
 

@@ -123,6 +123,8 @@ def test_a_segment_that_is_overwritten_after_it_counted_is_made_again(
     code, out = run("overwritten")
     assert code == 0, out
     assert "segment 1 has changed since it counted (again)" in out
+    (kept,) = evidence(house)
+    assert "and has other bytes now" in json.loads(kept.read_bytes())["refused"]
     assert pictures(house.outputs / "clip.x2.mkv") == due
 
 

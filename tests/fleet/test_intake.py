@@ -82,13 +82,17 @@ def test_what_a_video_cannot_become_is_refused_before_the_work(inputs: Path) -> 
     assert [work.output for work in good.jobs] == ["film.x2.mkv"]
 
 
-def test_a_video_that_a_container_cannot_hold_is_refused(inputs: Path) -> None:
-    """The container that was asked for must take the codec's pictures."""
+def test_a_codec_and_a_container_that_never_fit_stop_the_run(inputs: Path) -> None:
+    """The flags alone show it: nothing is started, and what would fit is named."""
     hdr_clip(inputs / "film.mkv")
-    for codec, container in (("prores", "mp4"), ("av1", "mov"), ("ffv1", "mov")):
-        refused, said = taken(codec=codec, container=container)
-        assert not refused.jobs
-        assert f"{container} cannot carry {codec} pictures" in said
+    for codec, container, others in (
+        ("prores", "mp4", "mov or mkv"),
+        ("av1", "mov", "mp4 or mkv"),
+        ("ffv1", "mov", "mkv"),
+    ):
+        with pytest.raises(UsageError, match=f"{container} cannot carry {codec} pictures") as stopped:
+            taken(codec=codec, container=container)
+        assert f"--container {others}," in str(stopped.value.hint)
     assert [work.output for work in taken(codec="prores", container="mov")[0].jobs] == ["film.x2.mov"]
 
 

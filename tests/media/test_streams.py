@@ -193,3 +193,59 @@ def test_shape_survives_where_a_codec_has_none(
     other = replace(index, video=replace(index.video, sar=Fraction(1)))
     with pytest.raises(VerifyError, match=r"samples have the shape 128/117, 1 is due"):
         check(result, source, (other, plan, made[2]))
+
+
+@pytest.mark.parametrize("container", ["mp4", "mkv"])
+def test_a_transport_streams_clock_begins_anew(
+    tmp_path: Path, make_clip: MakeClip, make_segments: MakeSegments, container: str
+) -> None:
+    """A recording whose clock stands at ten hours begins at 0, its sound and picture as far apart as they were."""
+    plain, source = make_clip(name="plain.ts", audio=("aac",), start=Fraction(1, 5)), tmp_path / "late.ts"
+    with av.open(str(plain)) as old, av.open(str(source), "w") as new:
+        copied = {each.index: new.add_stream_from_template(each, opaque=True) for each in old.streams}
+        for packet in old.demux():
+            if packet.size:
+                packet.pts, packet.dts = packet.pts + 36000 * 90000, packet.dts + 36000 * 90000
+                packet.stream = copied[packet.stream_index]
+                new.mux_one(packet)
+    made = make_segments(source, container=container)
+    result = assemble(tmp_path, source, made)
+    check(result, source, made)
+    seen = probe.quick(result.as_uri())
+    gap = [probe.quick(source.as_uri()), seen]
+    assert all(video.start is not None and video.others[0].start is not None for video in gap)
+    assert 0 <= (seen.start or 0) < 1
+    apart = [(video.start or 0) - (video.others[0].start or 0) for video in gap]
+    assert abs(apart[0] - apart[1]) <= Fraction(1, 500)
+
+
+@pytest.mark.parametrize("container", ["mp4", "mkv"])
+def test_a_tracks_title_in_mp4_is_kept(
+    tmp_path: Path, make_clip: MakeClip, make_segments: MakeSegments, container: str
+) -> None:
+    """What FFmpeg calls the name of an MP4's track is its title in a result."""
+    source = make_clip(name="titled.mp4", audio=("aac",))
+    assert probe.quick(source.as_uri()).others[0].title == "track 0"
+    made = make_segments(source, container=container)
+    result = assemble(tmp_path, source, made)
+    assert probe.quick(result.as_uri()).others[0].title == "track 0"
+
+
+def test_where_a_telephone_took_a_video_is_kept(
+    tmp_path: Path, make_clip: MakeClip, make_segments: MakeSegments
+) -> None:
+    """Apple's own keys (place, model) are in an MP4 result as they were in the source."""
+    plain, source = make_clip(name="plain.mp4"), tmp_path / "phone.mov"
+    said = {"com.apple.quicktime.model": "iPhone 99", "com.apple.quicktime.location.ISO6709": "+47.0+008.0/"}
+    options = {"movflags": "use_metadata_tags"}
+    with av.open(str(plain)) as old, av.open(str(source), "w", container_options=options) as new:
+        stream = new.add_stream_from_template(old.streams.video[0], opaque=True)
+        new.metadata.update(said)
+        for packet in old.demux(old.streams.video[0]):
+            if packet.size:
+                packet.stream = stream
+                new.mux_one(packet)
+    made = make_segments(source)
+    assert made[1].container == "mp4"
+    with av.open(str(assemble(tmp_path, source, made))) as container:
+        assert said.items() <= container.metadata.items()

@@ -201,6 +201,8 @@ class Checks:
             final = isinstance(error, InputError | StoreError)
             follows = dispatch.after_fault(work, piece, "input" if final else "verify", error.message, error.hint)
             self.console.warn(f"{title(work, piece)} does not count: {error.message} ({follows})")
+            work.warnings.insert(work.told, f"an attempt did not count: {error.message}")
+            work.told += 1
             work.note_looks(piece.segment, error)
             if isinstance(error, VerifyError):
                 self.distrusted(check.machine, error.message)

@@ -211,6 +211,9 @@ def spoilt(home: Home, work: Work) -> Spoilt:
     """Find the segments that counted and whose objects are others now, and forget their pins."""
     found = {number: pin for number, pin in work.counted.items() if not unspoilt(home, pin)}
     for number, pin in found.items():
+        evidence.note(
+            home, work, pin.key, f"segment {number + 1} counted with SHA-256 {pin.sha256}, and has other bytes now"
+        )
         forget(home, work, number, pin)
     return Spoilt(pins=found)
 

@@ -52,8 +52,13 @@ def sensible(key: str) -> Iterator[None]:
 
 def refuse(home: Home, work: Work, key: str, why: str) -> None:
     """Remove an attempt, and keep why."""
-    testify(home, work, key, "json", json.dumps({"key": key, "refused": why}, indent=2).encode())
+    note(home, work, key, why)
     objects.delete(home, [key])
+
+
+def note(home: Home, work: Work, key: str, why: str) -> None:
+    """Keep why an attempt is not right."""
+    testify(home, work, key, "json", json.dumps({"key": key, "refused": why}, indent=2).encode())
 
 
 def testify(home: Home, work: Work, key: str, suffix: str, data: bytes) -> str:

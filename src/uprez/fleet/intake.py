@@ -114,9 +114,22 @@ def _check_encoder(settings: Settings, console: Console) -> None:
     crf, preset = options.crf, options.encoder_preset
     asked = None if options.pix_fmt == "auto" else options.pix_fmt
     ladders.check(options.codec, crf=crf, preset=preset, pix_fmt=asked)
+    _check_pair(options)
     passed = ladders.passes_gpu(options.codec, crf=crf, preset=preset)
     if passed and settings.market == "vast":
         console.warn(f"The rented machine's CPU will encode, not its GPU ({passed})")
+
+
+def _check_pair(options: Options) -> None:
+    """A codec and a container that never fit are a mistake in the flags, whatever the video."""
+    codec, container = options.codec, options.container
+    if "auto" in (codec, container) or codec in containers.PICTURES[container]:
+        return
+    others = [name for name, codecs in containers.PICTURES.items() if codec in codecs]
+    raise UsageError(
+        f"{container} cannot carry {codec} pictures",
+        hint=f"choose --container {' or '.join(others)}, or a name that ends so",
+    )
 
 
 # --- find
@@ -315,9 +328,6 @@ def _container(video: Video, options: Options) -> str:
     """Give the result's suffix; raises InputError where the one that was asked for would lose something."""
     codec = "h264" if options.codec == "auto" else options.codec  # or HEVC, which all three carry too
     container = containers.container_for(video, codec) if options.container == "auto" else options.container
-    if codec not in containers.PICTURES[container]:
-        others = [name for name, codecs in containers.PICTURES.items() if codec in codecs]
-        raise InputError(f"{container} cannot carry {codec} pictures", hint=f"choose --container {others[-1]}")
     lost = containers.lost(video, container)
     silent = [stream for stream in video.audio if stream not in containers.carried(video, container)]
     if (lost or silent) and not options.drop_unsupported:

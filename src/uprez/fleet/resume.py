@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from uprez.errors import StoreError, UprezError
-from uprez.fleet import checks
+from uprez.fleet import checks, evidence
 from uprez.fleet.records import finished, intact, read
 from uprez.fleet.work import Work
 from uprez.job import Pin, Plan, Survey
@@ -145,6 +145,9 @@ def _segment(home: Home, work: Work, number: int) -> None:
     pin = read(home, keys.segment_pin(work.job.id, work.plan_id, number), Pin)
     if pin is not None and not checks.unspoilt(home, pin):
         work.warnings.append(f"segment {number + 1} of an earlier run has changed since it counted: it is made again")
+        evidence.note(
+            home, work, pin.key, f"segment {number + 1} counted with SHA-256 {pin.sha256}, and has other bytes now"
+        )
         checks.forget(home, work, number, pin)
         pin = None
     if pin is not None and not pin.packets:

@@ -130,7 +130,7 @@ def _other(stream: AvStream) -> Stream:
         kind=_KINDS.get(stream.type, "data"),
         codec=_codec(stream),
         language=stream.language,
-        title=stream.metadata.get("title") or stream.metadata.get("filename"),
+        title=next((stream.metadata[key] for key in ("title", "name", "filename") if key in stream.metadata), None),
         dispositions=tuple(word for word in _DISPOSITIONS if stream.disposition & Disposition[word]),
         start=_start(stream),
         channels=sound.channels if sound else None,

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 PRIMING = 1
 """Packets of sound that a decoder hears before the first that a person does."""
+_APPLE = "com.apple.quicktime."
 _INTERLEAVED_US = "1000000"
 _OF_THE_FILE = frozenset({"major_brand", "minor_version", "compatible_brands", "encoder", "duration"})
 """Metadata that describes the source's file and would be wrong in another."""
@@ -54,7 +55,9 @@ def assemble(target: Path, *, plan: Plan, index: Index, segments: Iterable[Path]
     with ExitStack() as stack:
         source = stack.enter_context(opened(source_url))
         stack.enter_context(_removed_on_error(target))
-        output = stack.enter_context(_output(target, plan, _movie_timescale(source, video, times, plan.container)))
+        output = stack.enter_context(
+            _output(target, plan, _movie_timescale(source, video, times, plan.container), source.metadata)
+        )
         with _writing(target), opened(first.resolve().as_uri()) as segment:
             picture = _add_picture(output, segment.streams.video[0], source, index, times, plan)
         with _writing(target):
@@ -150,7 +153,7 @@ def _add_other(output: OutputContainer, template: AvStream, stream: Stream, cont
         added.time_base = fraction(template.time_base or Fraction(1, 1000))
     else:
         added = output.add_stream_from_template(template, opaque=True)
-    added.metadata.update(_kept(template.metadata))
+    added.metadata.update(_of_stream(template.metadata))
     if stream.language:
         added.metadata["language"] = language_in(container, stream.language)
     added.disposition = template.disposition
@@ -229,9 +232,11 @@ def _removed_on_error(target: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _output(target: Path, plan: Plan, movie_timescale: int) -> Iterator[OutputContainer]:
+def _output(target: Path, plan: Plan, movie_timescale: int, metadata: dict[str, str]) -> Iterator[OutputContainer]:
+    # Where a telephone took a video, and with what, is in keys that only this form of metadata holds.
+    apple = "+use_metadata_tags" if any(key.startswith(_APPLE) for key in metadata) else ""
     # faststart: the index goes to the front, so that a player begins before all of the file is there.
-    of_mp4 = {"movflags": "+faststart", "movie_timescale": str(movie_timescale)}
+    of_mp4 = {"movflags": f"+faststart{apple}", "movie_timescale": str(movie_timescale)}
     # Packets come in order already; the muxer would hold back ten seconds of pictures to wait for a subtitle.
     options = {"max_interleave_delta": _INTERLEAVED_US}
     # Otherwise Matroska's muxer marks a first track as default where the source marks none.
@@ -273,7 +278,7 @@ def _add_picture(
     template = source.streams[index.video.stream]
     stream = output.add_stream_from_template(segment, opaque=True)
     stream.time_base = times.time_base
-    stream.metadata.update(_kept(template.metadata))
+    stream.metadata.update(_of_stream(template.metadata))
     if plan.container == "mkv" and index.video.shown_sar != 1:
         stream.metadata["title"] = matroska.padded(stream.metadata.get("title", ""))
     stream.disposition = template.disposition
@@ -309,6 +314,13 @@ def _chapter(chapter: Chapter, start: Fraction, end: Fraction) -> Chapter | None
 
 def _kept(metadata: dict[str, str]) -> dict[str, str]:
     return {key: value for key, value in metadata.items() if key.lower() not in _OF_THE_FILE}
+
+
+def _of_stream(metadata: dict[str, str]) -> dict[str, str]:
+    """A stream's title is its "name" where FFmpeg reads MP4, and its "title" where it writes."""
+    kept = _kept(metadata)
+    name = kept.pop("name", None)
+    return kept if name is None else {"title": name, **kept}
 
 
 def _write(output: OutputContainer, packets: Iterable[AnyPacket], target: Path) -> None:

@@ -12,6 +12,7 @@ from math import ceil, floor, gcd, lcm
 
 from uprez.errors import InputError
 from uprez.job import Index, Options, Plan
+from uprez.media.packets import JUMPING
 
 MOST_TICKS = 2**31 - 1
 """The finest clock, in ticks a second: containers state it in 32 bits, which FFmpeg reads as signed."""
@@ -181,7 +182,11 @@ class Timeline:
     time_base: Fraction
     """Seconds a tick."""
     origin: int
-    """Tick of the source's clock that becomes tick 0: 0 for the whole video, which keeps its start offset."""
+    """Tick of the source's clock that becomes tick 0.
+
+    0 for the whole video, which keeps its start offset; of a transport stream, whose clock begins anywhere, when its
+    first stream begins.
+    """
     end: int
     """When the last frame ends."""
     frames: int
@@ -254,7 +259,7 @@ def timeline(
     """
     part = _part(index, first, count)
     time_base = rate.time_base(part)
-    origin = 0 if count == len(index.pts) else part.begin(time_base)
+    origin = _beginning(index, time_base) if count == len(index.pts) else part.begin(time_base)
     return Timeline(
         time_base=time_base,
         origin=origin,
@@ -265,6 +270,13 @@ def timeline(
         cuts=cuts,
         between=between,
     )
+
+
+def _beginning(index: Index, time_base: Fraction) -> int:
+    if index.video.container not in JUMPING:
+        return 0
+    heard = [stream.start for stream in index.video.audio if stream.start is not None]
+    return floor(min([index.pts[0] * index.time_base, *heard]) / time_base)
 
 
 def planned(index: Index, plan: Plan) -> Timeline:
