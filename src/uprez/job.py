@@ -245,6 +245,11 @@ class Index:
     patched: int = 0
     """Packets whose time was wrong alone; `pts` has the one at which they are due."""
 
+    @property
+    def rarely_keyed(self) -> bool:
+        """It has hardly a keyframe: to look at a place is to read all that comes before it."""
+        return len(self.keyframes) * 600 < len(self.pts)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Encoding:

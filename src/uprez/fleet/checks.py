@@ -1,32 +1,29 @@
 """What counts: the controller looks at everything a worker published before anything is built on it.
 
-Each check raises VerifyError (or StoreError) and leaves the attempt where it is, or writes the record that makes it
-count. They run in threads: reading video takes a while, and a lease must be renewed meanwhile.
+Each check writes the record that makes an attempt count, or raises VerifyError and, of a segment or a result, removes
+it and keeps why (`evidence`); a StoreError leaves all as it is. They run in threads: reading video takes a while, and a
+lease must be renewed meanwhile.
 """
 
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from fractions import Fraction
-from itertools import pairwise
 from pathlib import Path, PurePosixPath
 from random import SystemRandom
 
 from uprez import wire
-from uprez.errors import BusyError, DeniedError, EncodeError, InputError, StoreError, VerifyError
-from uprez.fleet import evidence, records
+from uprez.errors import BusyError, DeniedError, InputError, StoreError, VerifyError
+from uprez.fleet import evidence, records, surveys
 from uprez.fleet import plan as plans
 from uprez.fleet.lookout import Lookout
 from uprez.fleet.work import Work
-from uprez.job import Index, Pin, Plan, Stream, Survey, Video
-from uprez.media import encode, probe, timeline, verify, witness
-from uprez.media.packets import JUMPING
-from uprez.media.target import target
+from uprez.job import Pin, Plan, Survey
+from uprez.media import timeline, verify, witness
 from uprez.media.tracks import LISTENED_S
 from uprez.media.witness import Looks
 from uprez.report.results import Made, Manifest, Output, Pending
@@ -34,12 +31,9 @@ from uprez.store import find, keys, objects, urls
 from uprez.store.base import Store
 from uprez.store.open import Home
 
-PRORES_DECODED = frozenset({"yuv422p12le", "yuv444p12le"})
 _random = SystemRandom()
 LISTENED_AT = 7
 """Places at which the sound of a large source far away is compared."""
-TOLERANCE = 0.02
-"""By which share an index may have more frames than the header says."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,8 +71,7 @@ def survey(home: Home, work: Work, key: str, segment_frames: int | None) -> Surv
         if fetched is None:
             raise StoreError(f"{key} is gone")
         found = wire.load(Survey, fetched.data, where=key)
-        _plausible(found, work)
-        _check_places(found.index, work)
+        surveys.check(found, work)
         number = 1 + max(map(_number, plan_ids(home, work)), default=0)
         made = plans.make(
             work.job.id,
@@ -320,85 +313,6 @@ def _place(
         f"{home.shown(work.output)} exists already and was not made by this job: it is left as it is",
         hint="move it away, choose another name, or let it be replaced with --overwrite",
     )
-
-
-def _plausible(survey: Survey, work: Work) -> None:
-    """A rented host may lie: compare the index with what the header says, and the encoder with what was asked for.
-
-    Fewer frames than the header's are in order: an edit list hides some (a trimmed phone video), an AVI may count
-    twice. That a file ends early was found when the index was read.
-    """
-    quick, video, frames = work.video, survey.index.video, len(survey.index.pts)
-    if (video.width, video.height, video.codec) != (quick.width, quick.height, quick.codec):
-        raise VerifyError(f"the index is of {video.codec} {video.width}x{video.height}, another video than was probed")
-    if what := differs(video, quick):
-        raise VerifyError(f"the index has another {what}")
-    # Of a clock that jumps the header's length, and so its count, says little.
-    counts = quick.frames if not survey.index.breaks or quick.container not in JUMPING else None
-    if not frames or (counts and frames > max(counts + 2, counts * (1 + TOLERANCE))):
-        raise VerifyError(f"the index has {frames} frames, the header says about {quick.frames}")
-    _check_numbers(survey)
-    _check_encoding(survey, work)
-
-
-def differs(video: Video, quick: Video) -> str | None:
-    """Say in which fact two looks at one video differ, of those that decide what a result shows and holds."""
-    pairs = ((what, theirs, ours) for what, theirs, ours in _facts(video, quick) if theirs != ours)
-    return next((f"{what} than was probed: {theirs} where {ours} was found" for what, theirs, ours in pairs), None)
-
-
-def _check_numbers(survey: Survey) -> None:
-    """What is reckoned with must be reckonable."""
-    index, ready = survey.index, survey.preflight
-    if any(after <= before for before, after in pairwise(index.pts)) or not set(index.keyframes) <= set(index.pts):
-        raise VerifyError("the index has frames out of order, or keyframes that are no frames")
-    if index.last_duration < 1 or not 0 < ready.seconds_per_frame < math.inf:
-        raise VerifyError("the survey holds a duration that nothing can have")
-    decoded, codec = ready.encoding.decoded_as, ready.encoding.codec
-    if decoded and (codec != "prores" or decoded not in PRORES_DECODED):
-        raise VerifyError(f"the survey says that {codec} is decoded as {decoded}")
-
-
-def _check_places(index: Index, work: Work) -> None:
-    """Read the source at a few places and at its end: every frame that is there must be in the index."""
-    if not probe.holds(work.source_url(), index):
-        raise VerifyError("the index lacks frames that the video has")
-
-
-def _check_encoding(survey: Survey, work: Work) -> None:
-    """The settings of an encoder follow from what is asked, whatever the machine: only which one it is does not."""
-    found, options, video = survey.preflight.encoding, work.job.options, survey.index.video
-    if found.rung in (each.rung for each in work.given_up):
-        raise VerifyError(f"the survey chose {found.rung}, which failed at this video before")
-    wanted = target(video, options)
-    try:
-        due = encode.encoding(
-            wanted.codec,
-            found.rung,
-            encode.picture(video, options, wanted),
-            crf=options.crf,
-            preset=options.encoder_preset,
-            threads=found.threads,
-        )
-    except EncodeError as error:
-        raise VerifyError(f"the survey's encoder is not what was asked for: {error.message}") from error
-    if replace(found, decoded_as="") != due:
-        raise VerifyError(f"the survey's settings of {found.rung} are not those that were asked for")
-
-
-def _facts(*videos: Video) -> Iterator[tuple[object, ...]]:
-    """Name the facts that decide what a result looks like and holds, each with its value in every one of the videos."""
-    yield ("picture stream", *(video.stream for video in videos))
-    yield ("colour", *(video.colour for video in videos))
-    yield ("sample shape", *(video.sar for video in videos))
-    yield ("turn", *(video.turn for video in videos))
-    yield ("time base", *(video.time_base for video in videos))
-    yield ("list of chapters", *(video.chapters for video in videos))
-    yield ("set of streams", *([_named(each) for each in video.others] for video in videos))
-
-
-def _named(stream: Stream) -> tuple[object, ...]:
-    return stream.index, stream.kind, stream.codec, stream.language, stream.dispositions
 
 
 def plan_ids(home: Home, work: Work) -> list[str]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from uprez.errors import StoreError, UprezError
-from uprez.fleet import checks, evidence
+from uprez.fleet import checks, evidence, surveys
 from uprez.fleet.records import finished, intact, read
 from uprez.fleet.work import Work
 from uprez.job import Pin, Plan, Survey
@@ -136,7 +136,7 @@ def _plan(home: Home, work: Work) -> None:
     plan = read(home, key, Plan)
     if survey is None or plan is None or plan.options != work.job.options or plan.container != work.container:
         return
-    if checks.differs(survey.index.video, work.video):
+    if surveys.differs(survey.index.video, work.video):
         return  # an earlier version's, which saw other things in the video
     work.follow(survey, pin, plan, objects.pin(home, key))
 

@@ -98,6 +98,11 @@ def carried(video: Video, container: str) -> tuple[Stream, ...]:
     return tuple(stream for stream in video.others if fits(stream, video, container))
 
 
+def copied(video: Video, container: str) -> tuple[Stream, ...]:
+    """List those of the carried streams that have packets: in a result they follow the picture in this order."""
+    return tuple(stream for stream in carried(video, container) if stream.kind != "attachment" and not stream.cover)
+
+
 def lost(video: Video, container: str) -> tuple[Stream, ...]:
     """List the streams that another container holds and this one does not."""
     missing = (stream for stream in video.others if not fits(stream, video, container))

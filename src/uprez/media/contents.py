@@ -8,8 +8,8 @@ from fractions import Fraction
 
 from uprez.errors import VerifyError
 from uprez.job import Chapter, Index, Plan, Stream, Video
-from uprez.media import extras, subtitles, tracks
-from uprez.media.containers import carried, language_in
+from uprez.media import extras, subtitles
+from uprez.media.containers import carried, copied, language_in
 from uprez.media.timeline import Timeline
 
 _MARKS = frozenset({"default", "forced"})
@@ -23,7 +23,7 @@ def check(url: str, seen: Video, source_url: str, *, plan: Plan, index: Index, t
 
     `seen` is what a probe says of the result. Raises InputError when the source cannot be read.
     """
-    due = tracks.copied(index, plan)
+    due = copied(index.video, plan.container)
     got = [stream for stream in seen.others if stream.kind not in ("data", "attachment") and not stream.cover]
     _check_streams(name, got, due, plan.container)
     held = [each for each in carried(index.video, plan.container) if each.kind == "attachment" or each.cover]

@@ -22,7 +22,7 @@ from av.video.stream import VideoStream
 from uprez.errors import StoreError, VerifyError
 from uprez.job import Index, Plan, Segment, Stream, Video
 from uprez.media import extras, matroska, subtitles
-from uprez.media.containers import FORMATS, QUICKTIME, carried, language_in
+from uprez.media.containers import FORMATS, QUICKTIME, carried, copied, language_in
 from uprez.media.encode import DISK, extradata_sha256
 from uprez.media.packets import clock_of, is_broken, packets
 from uprez.media.source import AnyPacket, demuxed, fraction, opened
@@ -141,10 +141,8 @@ def _decoding_times(times: Timeline, delay: int) -> list[int]:
 
 def _add_others(output: OutputContainer, source: InputContainer, video: Video, container: str) -> dict[int, AvStream]:
     """Add the streams whose packets are copied; by their number in the source."""
-    with_packets = (stream for stream in carried(video, container) if stream.kind != "attachment" and not stream.cover)
-    return {
-        stream.index: _add_other(output, source.streams[stream.index], stream, container) for stream in with_packets
-    }
+    streams = copied(video, container)
+    return {each.index: _add_other(output, source.streams[each.index], each, container) for each in streams}
 
 
 def _add_other(output: OutputContainer, template: AvStream, stream: Stream, container: str) -> AvStream:

@@ -26,7 +26,6 @@ from uprez.media.packets import JUMPING, Clock, clock_of, is_broken, packets
 from uprez.media.source import MAX_PIXELS, AnyPacket, decoded, demuxed, fraction, local_path, opened, shown
 
 MAX_SIDE = 16384
-_FRAMES_A_KEYFRAME = 600
 _LOOKED_AT, _READ = 4, 60
 """Places at which an index is compared with the video, and packets that are read at each."""
 SCANNED_FRAMES = 12
@@ -72,8 +71,7 @@ def holds(url: str, index: Index) -> bool:
     Of Matroska, MP4 and QuickTime without damage only: others give other times after seeking. Raises InputError.
     """
     sound = not (index.damaged or index.breaks or index.patched)
-    sought = len(index.keyframes) * _FRAMES_A_KEYFRAME >= len(index.pts)  # else each place is read to from afar
-    if not (sound and sought) or not any(map(index.video.is_of, ("mov", "matroska"))):
+    if not sound or index.rarely_keyed or not any(map(index.video.is_of, ("mov", "matroska"))):
         return True
     known, first = frozenset(index.pts), index.pts[0]
     with opened(url) as container:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, cast
 from uprez.errors import VerifyError
 from uprez.job import Index, Plan, Stream
 from uprez.media import subtitles
-from uprez.media.containers import carried
+from uprez.media.containers import copied
 from uprez.media.mux import heard, move, showing_time, taken
 from uprez.media.packets import is_broken
 from uprez.media.source import AnyPacket, demuxed, fraction, opened
@@ -103,14 +103,9 @@ def _short(data: bytes) -> int:
     return int.from_bytes(hashlib.sha256(data).digest()[:8], "big")
 
 
-def copied(index: Index, plan: Plan) -> list[Stream]:
-    """List the streams whose packets a result has: they follow its picture in this order."""
-    return [each for each in carried(index.video, plan.container) if each.kind != "attachment" and not each.cover]
-
-
 def of_result(container: InputContainer, plan: Plan, index: Index, name: str) -> dict[int, Track]:
     """Begin to take note of a result's streams, by their number in it; raises VerifyError where one is not due."""
-    tracks = {number: Track(stream=stream) for number, stream in enumerate(copied(index, plan), 1)}
+    tracks = {number: Track(stream=stream) for number, stream in enumerate(copied(index.video, plan.container), 1)}
     for number, track in tracks.items():
         found = container.streams[number] if number < len(container.streams) else None
         due = "subrip" if subtitles.becomes_subrip(track.stream, plan.container) else track.stream.codec
@@ -129,7 +124,7 @@ def of_source(
     Raises InputError when the source cannot be read.
     """
     streams, whole = (
-        {stream.index: Track(stream=stream) for stream in copied(index, plan)},
+        {stream.index: Track(stream=stream) for stream in copied(index.video, plan.container)},
         plan.count == len(index.pts),
     )
     with opened(url) as container:

@@ -20,10 +20,6 @@ _OTHERS = 40
 """Other frames of the source that a result is judged beside, at most."""
 _NEAR = 24
 """Source frames between two places up to which decoding goes on rather than seeking anew."""
-_FRAMES_A_KEYFRAME = 600
-"""A source with fewer keyframes is read in order, once: seeking in it would decode the same frames again and again."""
-
-
 _random = SystemRandom()
 
 
@@ -80,7 +76,7 @@ def reads_in_order(index: Index) -> bool:
     """Say whether a source is to be read from its beginning wherever one looks at it: its clock jumps, or it has hardly
     a keyframe.
     """
-    return bool(index.breaks or index.patched) or len(index.keyframes) * _FRAMES_A_KEYFRAME < len(index.pts)
+    return bool(index.breaks or index.patched) or index.rarely_keyed
 
 
 def windows(url: str, *, plan: Plan, index: Index, numbers: Iterable[int], threads: int) -> dict[int, Window]:
