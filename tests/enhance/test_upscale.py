@@ -20,8 +20,9 @@ from uprez.job import Colour, Turn, Video
 from uprez.media.frame import Frame
 from uprez.media.target import Target
 from uprez.models import MODELS
-from uprez.models.graphs import RGB_OUTPUTS, GraphSpec, planes_graph, srvgg
+from uprez.models.graphs import RGB_OUTPUTS, GraphSpec, planes_graph
 from uprez.models.importers import read_srvgg
+from uprez.models.networks import srvgg
 
 Planes = tuple[NDArray[np.uint8], ...]
 FAMILIES = ("openvino", "cpu")

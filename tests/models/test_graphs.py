@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 from matrix_colours import COLOURS, PUBLISHED
 from uprez.errors import ModelError
 from uprez.job import Colour, Family, Matrix, Turn
-from uprez.models.graphs import RGB_OUTPUTS, GraphSpec, identity, plane_shapes, planes_graph, srvgg
+from uprez.models.graphs import RGB_OUTPUTS, GraphSpec, plane_shapes, planes_graph
 from uprez.models.importers import Convolution, SrvggWeights
+from uprez.models.networks import identity, srvgg
 
 SITINGS = ("left", "center", "topleft", "top", "bottomleft", "bottom")
 CONVERSIONS = list(product(("bt601", "bt709", "bt2020"), (False, True), SITINGS))

@@ -10,8 +10,8 @@ import numpy as np
 import onnxruntime as ort
 
 from uprez.models import MODELS
-from uprez.models.graphs import srvgg
 from uprez.models.importers import SrvggWeights
+from uprez.models.networks import srvgg
 from uprez.models.weights import sha256_of_model
 
 

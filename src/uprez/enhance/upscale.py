@@ -13,7 +13,8 @@ from uprez.job import Video
 from uprez.media.frame import Frame
 from uprez.media.target import Target
 from uprez.models import Model
-from uprez.models.graphs import GraphSpec, identity, planes_graph
+from uprez.models.graphs import GraphSpec, planes_graph
+from uprez.models.networks import identity
 
 
 class Upscaler:

