@@ -84,8 +84,8 @@ def test_a_status_survives(beat: int, error: str | None, fault: status.Fault | N
 
 def test_a_status_of_another_schema_is_refused() -> None:
     """Both schemas are named."""
-    said = Status(schema=4, lease="0123abcd", beat=1, phase="idle")
-    with pytest.raises(WorkerError, match="status has schema 4, this controller reads 3"):
+    said = Status(schema=5, lease="0123abcd", beat=1, phase="idle")
+    with pytest.raises(WorkerError, match="status has schema 5, this controller reads 4"):
         status.read(wire.dump(said))
 
 

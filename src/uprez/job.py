@@ -16,6 +16,8 @@ PIXELS_VERSION = 1
 """Raised whenever uprez makes other pictures from the same input, options and weights: it is part of a job's id."""
 
 Mode = Literal["upscale", "interp", "both"]
+Strategy = Literal["interp-then-upscale", "upscale-then-interp"]
+Precision = Literal["auto", "f32", "f16"]
 Deinterlace = Literal["auto", "on", "off"]
 StreamKind = Literal["video", "audio", "subtitle", "attachment", "data"]
 Siting = Literal["left", "center", "topleft", "top", "bottomleft", "bottom"]
@@ -41,6 +43,15 @@ class Options:
     scale: Fraction = Fraction(2)
     """Output side over input side, 1 to 4."""
     model: str = "realesr-animevideov3"
+    """What makes pictures larger; means nothing to the mode "interp", as the scale does."""
+    factor: Fraction | None = None
+    """Output frames for each of the source's, above 1; of the modes that interpolate 2 where `target_fps` is None."""
+    target_fps: Fraction | None = None
+    """Constant frames a second of the result, made between the source's; excludes `factor`."""
+    strategy: Strategy = "interp-then-upscale"
+    """What the mode "both" does first."""
+    precision: Precision = "auto"
+    """How the models compute; "auto": f16 on GPUs, f32 on CPUs."""
     codec: str = "auto"
     container: str = "auto"
     """Suffix of the result; "auto": the one that loses nothing, see `media.mux.container_for`."""
@@ -59,6 +70,16 @@ class Options:
     """Seconds after the video's first frame."""
     duration: Fraction | None = None
     """Seconds of the source to process; None: to the end."""
+
+    @property
+    def upscales(self) -> bool:
+        """Pictures become larger, or go through a model of that kind."""
+        return self.mode != "interp"
+
+    @property
+    def interpolates(self) -> bool:
+        """Frames are made between the source's."""
+        return self.mode != "upscale"
 
 
 @dataclass(frozen=True, kw_only=True)

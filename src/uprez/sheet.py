@@ -13,7 +13,7 @@ from uprez import wire
 from uprez.errors import WorkerError
 from uprez.job import Options
 
-SCHEMA = 5
+SCHEMA = 6
 """Raised when a worker of an older version could misread a sheet; both sides must be equal."""
 
 PUT_BYTES = 5_000_000_000
@@ -117,6 +117,8 @@ class Sheet:
     """Leave now, at the next frame."""
     families: tuple[str, ...]
     """Execution provider families the worker may use; it never adds one."""
+    memory_bytes: int | None = None
+    """Of the machine's main memory, what a worker may use; None: most of what is there."""
     install: Install | None = None
     """None where uprez is there already: on this machine."""
     models: dict[str, Ref] = field(default_factory=dict)

@@ -9,13 +9,25 @@ from uprez import wire
 from uprez.errors import WorkerError
 from uprez.machine import Machine
 
-SCHEMA = 3
+SCHEMA = 4
 MOST = 2**53
 """Beyond every number of frames, bytes and seconds."""
 
 Phase = Literal["booting", "idle", "working", "left"]
 Fault = Literal["input", "model", "encode", "plan", "verify", "store", "lost", "stopped", "defect"]
 """Why a task failed, as far as the controller's next step depends on it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """What one stage of making a segment took."""
+
+    name: str
+    """"decode", "interpolate", "upscale", "encode" or "verify"."""
+    seconds: float
+    """For which it worked; waiting for other stages is not counted."""
+    frames: int
+    """That it made; those that were the same as one before are not counted."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +44,12 @@ class Done:
     seconds: float = 0.0
     suspect: tuple[int, ...] = ()
     """Frames of a segment, counted from its first, whose pictures do not look like the source's: to be looked at."""
+    stages: tuple[Stage, ...] = ()
+    """Of a segment, in the order of the work."""
+    reused: int = 0
+    """Frames of a segment that are the result of an earlier, identical one."""
+    held: int = 0
+    """Frames of a segment that would lie between two scenes, or two identical frames: the one before stays."""
     fault: Fault | None = None
     error: str | None = None
     hint: str | None = None

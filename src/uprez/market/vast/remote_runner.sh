@@ -59,7 +59,7 @@ except Exception as x:print(getattr(x,"code",x))' 2>&1)
 lost() {
   say "ERROR: $1"
   local u=$(curl -fsm 60 "$UPREZ_BOOT_URL" | sed -n 's/.*"status_url": *"\([^"]*\)".*/\1/p')
-  [ "$u" ] && echo '{"schema":3,"lease":"'$UPREZ_LEASE'","beat":0,"phase":"left","reason":"'$1'"}' |
+  [ "$u" ] && echo '{"schema":4,"lease":"'$UPREZ_LEASE'","beat":0,"phase":"left","reason":"'$1'"}' |
     curl -fsm 60 -X PUT -H Content-Type: --data-binary @- "$u"
 }
 
@@ -76,7 +76,7 @@ s={}
 def die(t):
  print("uprez-boot",e["UPREZ_LEASE"],time.time_ns()//1000,"ERROR:",t)
  if s:
-  b={"schema":3,"lease":e["UPREZ_LEASE"],"beat":0,"phase":"left","reason":t}
+  b={"schema":4,"lease":e["UPREZ_LEASE"],"beat":0,"phase":"left","reason":t}
   try:r.urlopen(r.Request(s["status_url"],json.dumps(b).encode(),method="PUT"),timeout=60)
   except Exception:pass
  sys.exit(1)
