@@ -12,17 +12,20 @@ has no places of its own that would turn with it.
 Everything after the network is linear up to the rounding, so the way back to luma and chroma is taken before the
 resampling: chroma then goes from the network's size to its own in one step. The part of a picture that no RGB in
 [0, 1] can hold (superwhite, superblack, and the corners of YUV) is kept apart, resampled and added at the end.
+
+A graph for tiles is the same for a window of the picture, but that its resampling is given with each tile: how the
+samples of a result lie among those of a window depends on where it lies (see `models.tiles`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 
 from uprez.errors import ModelError
 from uprez.job import LUMA_WEIGHTS, UPRIGHT, Colour, Turn
@@ -33,7 +36,7 @@ from uprez.models.resample import Taps
 RGB_OUTPUTS = ("rgb_in", "rgb_out")
 """Names of the extra outputs of a graph with `expose_rgb`: the network's input and its output before any clipping."""
 
-_BLOCK_ROWS = 16
+BLOCK_ROWS = 16
 """Output samples a block of the resampler: the fastest of 16, 32 and 64 at 2560x1088 to 1280x544."""
 
 FLOAT16_BITS = 11
@@ -44,7 +47,7 @@ PLANES: dict[str, tuple[str, ...]] = {"yuv": ("y", "u", "v"), "gray": ("y",), "r
 
 @dataclass(frozen=True, kw_only=True)
 class GraphSpec:
-    """What a planes graph is made for: one size, one way to store samples, on either side."""
+    """What a planes graph is made for: one size, one way to store samples, on either side. Of a tile, its own sizes."""
 
     width: int
     height: int
@@ -58,6 +61,8 @@ class GraphSpec:
     target: Colour
     """Of the family "yuv"."""
     turn: Turn = UPRIGHT
+    half: bool = False
+    """The network computes in float16; what is around it does not."""
     expose_rgb: bool = False
     """Give the tensors before and after the network as two more outputs, named as in RGB_OUTPUTS."""
 
@@ -72,16 +77,39 @@ class GraphSpec:
         return self.width if self.turn.lies else self.height
 
 
-def planes_graph(network: onnx.ModelProto | None, spec: GraphSpec) -> onnx.ModelProto:
+@dataclass(frozen=True, kw_only=True)
+class Slot:
+    """A place in a graph for tiles where the taps of one resampling are given: INDEX and MATRICES below its name."""
+
+    size: int
+    """Input samples."""
+    rows: int
+    """Output samples."""
+    blocks: int
+    window: int
+    """Input samples of a block."""
+    is_identity = False
+
+
+Slots = Mapping[str, Slot]
+"""By the name of the resampling: "luma/rows", "chroma/columns", "outside_luma/rows" and so on."""
+
+INDEX, MATRICES = "index", "matrices"
+RESAMPLE = "resample"
+"""An input's name is RESAMPLE, the slot's name and one of these, with slashes between."""
+
+
+def planes_graph(network: onnx.ModelProto | None, spec: GraphSpec, slots: Slots | None = None) -> onnx.ModelProto:
     """Build the graph that enlarges one frame: its planes in, three planes out.
 
-    Inputs are named as in PLANES, (H, W) and for chroma the share of it, rounded up; outputs "y_out", "u_out", "v_out"
-    at the spec's output size, then the RGB_OUTPUTS where asked for. All hold code values. Raises ModelError where the
-    network does not fit the spec.
+    Inputs are named as in PLANES, (H, W) and for chroma the share of it, rounded up; with `slots` there follow int64
+    [blocks, window] and float32 [blocks, rows a block, window] for each of them. Outputs are "y_out", "u_out", "v_out"
+    at the spec's output size, then the RGB_OUTPUTS where asked for. All planes hold code values. Raises ModelError
+    where the network does not fit the spec.
     """
     if spec.target.family != "yuv":
         raise ModelError(f"a result of the family {spec.target.family} cannot be made")
-    b = Builder()
+    b = _Planes(slots)
     rgb = _turned(b, _to_rgb(b, spec), spec.turn)
     inside = b.node("Clip", "to_rgb/inside", rgb, b.scalar("zero", 0), b.scalar("one", 1))
     outside = b.node("Sub", "to_rgb/outside", rgb, inside)
@@ -100,7 +128,43 @@ def planes_graph(network: onnx.ModelProto | None, spec: GraphSpec) -> onnx.Model
         helper.make_tensor_value_info(name, _element(spec.source.depth), shape)
         for name, shape in plane_shapes(spec.width, spec.height, spec.source).items()
     ]
-    return b.model("planes", inputs, outputs)
+    return b.model("planes", [*inputs, *b.given], outputs)
+
+
+class _Planes(Builder):
+    """A planes graph while it grows: knows where taps are constants and where they are given."""
+
+    def __init__(self, slots: Slots | None) -> None:
+        super().__init__()
+        self._slots = slots
+        self.given: list[onnx.ValueInfoProto] = []
+        """Inputs beside the planes."""
+
+    def sides(self, prefix: str, scale: int, spec: GraphSpec) -> dict[str, Taps | Slot]:
+        """Give the resampling of luma and chroma, rows and columns, by their names without the prefix."""
+        if self._slots is not None:
+            return {key.removeprefix(prefix): slot for key, slot in self._slots.items() if key.startswith(prefix)}
+        across, down = spec.target.chroma_at
+        rows = resample.to_planes(scale * spec.shown_height, spec.out_height, spec.target.down, down)
+        columns = resample.to_planes(scale * spec.shown_width, spec.out_width, spec.target.across, across)
+        pairs = (("luma", rows[0], columns[0]), ("chroma", rows[1], columns[1]))
+        return {
+            f"{plane}/{side}": taps
+            for plane, *both in pairs
+            for side, taps in zip(("rows", "columns"), both, strict=True)
+        }
+
+    def taps(self, name: str, taps: Taps | Slot) -> tuple[str, str, int]:
+        """Give a resampling's tensors and its number of blocks."""
+        if isinstance(taps, Taps):
+            cut = resample.blocks(taps, BLOCK_ROWS)
+            index, matrices = self.const(f"{name}/{INDEX}", cut.windows), self.const(f"{name}/{MATRICES}", cut.matrices)
+            return index, matrices, cut.matrices.shape[0]
+        index, matrices = f"{name}/{INDEX}", f"{name}/{MATRICES}"
+        shape = (taps.blocks, BLOCK_ROWS, taps.window)
+        self.given.append(helper.make_tensor_value_info(index, TensorProto.INT64, (taps.blocks, taps.window)))
+        self.given.append(helper.make_tensor_value_info(matrices, TensorProto.FLOAT, shape))
+        return index, matrices, taps.blocks
 
 
 def plane_shapes(width: int, height: int, colour: Colour) -> dict[str, tuple[int, int]]:
@@ -116,7 +180,7 @@ def _element(depth: int) -> int:
     return int(TensorProto.FLOAT16 if depth <= FLOAT16_BITS else TensorProto.FLOAT)
 
 
-def _to_rgb(b: Builder, spec: GraphSpec) -> str:
+def _to_rgb(b: _Planes, spec: GraphSpec) -> str:
     """Give RGB [1, 3, H, W] of the input planes, limits not yet applied."""
     axis = b.ints("to_rgb/axis", 0)
     if spec.source.family == "yuv":
@@ -135,7 +199,7 @@ def _joined(b: Builder, name: str, planes: Sequence[str], axis: str) -> str:
     return b.node("Cast", f"to_rgb/{name}", stack, to=TensorProto.FLOAT)
 
 
-def _yuv(b: Builder, spec: GraphSpec, axis: str) -> str:
+def _yuv(b: _Planes, spec: GraphSpec, axis: str) -> str:
     """Give the three code values of each pixel, [3, H, W]: chroma brought to the luma samples."""
     across, down = spec.source.chroma_at
     rows = resample.chroma_up(spec.height, factor=spec.source.down, offset=down)
@@ -171,7 +235,7 @@ def _inline(b: Builder, network: onnx.ModelProto | None, rgb: str, spec: GraphSp
         if spec.native_scale != 1:
             raise ModelError(f"a graph without a network has native scale 1, not {spec.native_scale}")
         return b.node("Identity", "network/none", rgb)
-    graph = network.graph
+    graph = (halved(network) if spec.half else network).graph
     if [item.version for item in network.opset_import if item.domain == ""] != [OPSET]:
         raise ModelError(f"network {graph.name} is not of ONNX opset {OPSET}")
     names = {graph.input[0].name: rgb, "": ""}
@@ -191,7 +255,28 @@ def _inline(b: Builder, network: onnx.ModelProto | None, rgb: str, spec: GraphSp
     return names[graph.output[0].name]
 
 
-def _codes(b: Builder, result: str, outside: str, spec: GraphSpec, *, has_network: bool) -> tuple[str, str]:
+def halved(network: onnx.ModelProto) -> onnx.ModelProto:
+    """Give the same network computing in float16, still from float32 to float32; factors of Resize stay."""
+    half = onnx.ModelProto()
+    half.CopyFrom(network)
+    graph = half.graph
+    factors = {node.input[2] for node in graph.node if node.op_type == "Resize"}
+    for tensor in graph.initializer:
+        if tensor.data_type == TensorProto.FLOAT and tensor.name not in factors:
+            tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor).astype(np.float16), tensor.name))
+    before, after = graph.input[0].name, graph.output[0].name
+    for node in graph.node:
+        node.input[:] = ["half_in" if name == before else name for name in node.input]
+        node.output[:] = ["half_out" if name == after else name for name in node.output]
+    first = helper.make_node("Cast", [before], ["half_in"], name="half_in", to=TensorProto.FLOAT16)
+    last = helper.make_node("Cast", ["half_out"], [after], name="half_out", to=TensorProto.FLOAT)
+    nodes = [first, *graph.node, last]
+    del graph.node[:]
+    graph.node.extend(nodes)
+    return half
+
+
+def _codes(b: _Planes, result: str, outside: str, spec: GraphSpec, *, has_network: bool) -> tuple[str, str]:
     """Give luma [1, H, W] and chroma [2, H/2, W/2] code values at the output size, not yet rounded."""
     if not has_network:
         # Without a network the sum is the input again, and one resampling serves both parts.
@@ -202,7 +287,7 @@ def _codes(b: Builder, result: str, outside: str, spec: GraphSpec, *, has_networ
     return b.node("Add", "to_planes/y_sum", luma, extra_luma), b.node("Add", "to_planes/uv_sum", chroma, extra_chroma)
 
 
-def _project(b: Builder, prefix: str, rgb: str, scale: int, spec: GraphSpec, *, offset: bool) -> tuple[str, str]:
+def _project(b: _Planes, prefix: str, rgb: str, scale: int, spec: GraphSpec, *, offset: bool) -> tuple[str, str]:
     """Take RGB of `scale` times the input size to luma and chroma at the output size."""
     target = spec.target
     to_rgb, black = _rgb_from_codes(target)
@@ -211,14 +296,10 @@ def _project(b: Builder, prefix: str, rgb: str, scale: int, spec: GraphSpec, *, 
     luma = _mix(b, f"to_planes/{prefix}luma", rgb, matrix[:1], bias[:1])
     chroma = _mix(b, f"to_planes/{prefix}chroma", rgb, matrix[1:], bias[1:])
     flat_luma, flat_chroma = (b.node("Squeeze", f"{name}_flat", name, "to_rgb/axis") for name in (luma, chroma))
-    rows = resample.lanczos(scale * spec.shown_height, spec.out_height)
-    columns = resample.lanczos(scale * spec.shown_width, spec.out_width)
-    across, down = target.chroma_at
-    half_rows = resample.compose(resample.chroma_down(rows.rows, factor=target.down, offset=down), rows)
-    half_columns = resample.compose(resample.chroma_down(columns.rows, factor=target.across, offset=across), columns)
+    sides = b.sides(prefix, scale, spec)
     return (
-        _resample(b, f"resample/{prefix}luma", flat_luma, 1, rows, columns),
-        _resample(b, f"resample/{prefix}chroma", flat_chroma, 2, half_rows, half_columns),
+        _resample(b, f"{RESAMPLE}/{prefix}luma", flat_luma, 1, sides["luma/rows"], sides["luma/columns"]),
+        _resample(b, f"{RESAMPLE}/{prefix}chroma", flat_chroma, 2, sides["chroma/rows"], sides["chroma/columns"]),
     )
 
 
@@ -250,7 +331,7 @@ def _rgb_from_codes(colour: Colour) -> tuple[NDArray[np.float64], NDArray[np.flo
     return np.linalg.inv(np.diag((luma, chroma, chroma)) @ to_yuv), np.array((low, middle, middle), np.float64)
 
 
-def _resample(b: Builder, name: str, picture: str, channels: int, rows: Taps, columns: Taps) -> str:
+def _resample(b: _Planes, name: str, picture: str, channels: int, rows: Taps | Slot, columns: Taps | Slot) -> str:
     """Resample [C, H, W], rows first: products on whole lines are the cheaper ones, and reducing leaves fewer."""
     picture = _resample_rows(b, f"{name}/rows", picture, channels, rows, columns.size)
     if columns.is_identity:
@@ -260,7 +341,7 @@ def _resample(b: Builder, name: str, picture: str, channels: int, rows: Taps, co
     return b.node("Transpose", f"{name}/turn_back", turned, perm=[0, 2, 1])
 
 
-def _resample_rows(b: Builder, name: str, picture: str, channels: int, taps: Taps, width: int) -> str:
+def _resample_rows(b: _Planes, name: str, picture: str, channels: int, taps: Taps | Slot, width: int) -> str:
     """Multiply the rows of [C, H, W] by blocks of taps.
 
     Gathering windows and multiplying by small dense matrices took 8 ms for 2560x1088 RGB to half its size on 2 cores,
@@ -268,10 +349,10 @@ def _resample_rows(b: Builder, name: str, picture: str, channels: int, taps: Tap
     """
     if taps.is_identity:
         return picture
-    cut = resample.blocks(taps, _BLOCK_ROWS)
-    windows = b.node("Gather", f"{name}/windows", picture, b.const(f"{name}/index", cut.windows), axis=1)
-    product = b.node("MatMul", f"{name}/product", b.const(f"{name}/weights", cut.matrices), windows)
-    height = cut.matrices.shape[0] * _BLOCK_ROWS
+    index, matrices, blocks = b.taps(name, taps)
+    windows = b.node("Gather", f"{name}/windows", picture, index, axis=1)
+    product = b.node("MatMul", f"{name}/product", matrices, windows)
+    height = blocks * BLOCK_ROWS
     joined = b.node("Reshape", f"{name}/joined", product, b.ints(f"{name}/shape", channels, height, width))
     if height == taps.rows:
         return joined

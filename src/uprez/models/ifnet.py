@@ -7,9 +7,10 @@ Two graphs, because a frame takes part in two pairs and its features depend on i
 
 Five blocks, coarse to fine, each refine the flow from the frame in between to either side and a mask that blends the
 two. The reference (Practical-RIFE's IFNet_HDv3, https://github.com/hzwer/Practical-RIFE, MIT) brings everything to full
-size after each block and reduces it again before the next. Here a block's results stay at its own size: bilinear
-enlargement by s followed by reduction by s/2 is the same as bilinear enlargement by 2, because both samples that the
-reduction averages lie between the same two of the coarse ones. Pictures are warped only where the next block looks at
+size after each block and reduces it again before the next. Here mask and features, which come from the last block
+alone, go to the next one's size directly: bilinear enlargement by s followed by reduction by s/2 is the same as
+bilinear enlargement by 2, because both samples that the reduction averages lie between the same two of the coarse ones.
+(Of the flow, a sum over several blocks, that does not hold.) Pictures are warped only where the next block looks at
 them. What comes out differs from the reference by rounding alone.
 """
 
@@ -36,8 +37,8 @@ RESIDUALS = 8
 PAD_PX = 64
 """Sides must be multiples of this at flow scale 1: the coarsest block works at a quarter of a sixteenth."""
 _SLOPE = 0.2
-_MASK, _FEATURES = 4, 5
-"""Of a block's 13 outputs: four of flow, one of mask, eight features."""
+_MASK, _OUTPUTS = 4, 13
+"""Of a block: four outputs of flow, one of mask, eight features."""
 
 Weights = Mapping[str, NDArray[np.float32]]
 """A state dict by PyTorch's names, without "module."."""
@@ -93,22 +94,21 @@ class Network:
             block = f"{name}/block{number}"
             layers = [self._seen(f"{block}/seen", pair, flow, scale), self._time(f"{block}/time", timestep, scale)]
             if flow:
-                # From the grid of the block before to this one's, twice as fine.
-                flow = self._twice(f"{block}/flow_before", flow)
-                layers += [self._twice(f"{block}/rest_before", rest), self._over(f"{block}/flow_in", flow, scale)]
-            out = self._block(block, number, b.node("Concat", f"{block}/in", *layers, axis=1))
-            change = b.node("Mul", f"{block}/change", self._part(f"{block}/flow_out", out, 0, 4), self._number(scale))
+                # The mask and the features from the grid of the block before, half as fine; the flow from full size.
+                reduced = self._reduced(f"{block}/flow_before", flow, scale)
+                layers += [
+                    self._larger(f"{block}/rest_before", rest, 2),
+                    self._times(f"{block}/in", reduced, 1 / scale),
+                ]
+            out = self._block(block, number, b.node("Concat", f"{block}/layers", *layers, axis=1))
+            change = self._times(f"{block}/change", self._part(f"{block}/flow_out", out, 0, _MASK), scale)
+            change = self._larger(f"{block}/full", change, scale)
             flow = b.node("Add", f"{block}/flow", flow, change) if flow else change
-            rest = self._part(f"{block}/rest", out, _MASK, 13)
-        scale = self._size.scales[-1]
-        mask = self._part(f"{name}/mask", rest, 0, 1)
-        if scale > 1:
-            flow, mask = self._larger(f"{name}/flow_full", flow, scale), self._larger(f"{name}/mask_full", mask, scale)
+            rest = self._part(f"{block}/rest", out, _MASK, _OUTPUTS)
+        mask = self._larger(f"{name}/mask_full", self._part(f"{name}/mask", rest, 0, 1), self._size.scales[-1])
         pictures = b.node("Concat", f"{name}/whole", *whole, axis=0)
-        warped = self._warp(f"{name}/warped", pictures, flow, 1, (0, 0))
-        first, second = self._halves(f"{name}/warped_side", warped)
+        first, second = self._halves(f"{name}/side", self._warp(f"{name}/warped", pictures, flow, 1, (0, 0)))
         share = b.node("Sigmoid", f"{name}/share", mask)
-        # second + share (first - second)
         apart = b.node("Sub", f"{name}/apart", first, second)
         return b.node("Add", f"{name}/out", second, b.node("Mul", f"{name}/shared", apart, share))
 
@@ -134,18 +134,16 @@ class Network:
         if not flow:
             seen = self._reduced(name, pair, scale)
         elif scale == 1:
-            seen = self._warp(name, pair, self._larger(f"{name}/flow_full", flow, 2), 1, (0, 0))
+            seen = self._warp(name, pair, flow, 1, (0, 0))
         else:
             # The block looks at the mean of the four samples in the middle of each square of `scale` a side.
-            full = self._larger(f"{name}/flow_full", flow, 2 * scale)
             middle = scale // 2 - 1
             four = [
-                self._warp(f"{name}/{down}{across}", pair, full, scale, (middle + down, middle + across))
+                self._warp(f"{name}/{down}{across}", pair, flow, scale, (middle + down, middle + across))
                 for down in range(2)
                 for across in range(2)
             ]
-            total = b.node("Sum", f"{name}/sum", *four)
-            seen = b.node("Mul", f"{name}/mean", total, self._number(0.25))
+            seen = self._times(f"{name}/mean", b.node("Sum", f"{name}/sum", *four), 0.25)
         # Colours of both, then features of both: the order of the weights.
         first, second = self._halves(f"{name}/side", seen)
         parts = [
@@ -189,13 +187,12 @@ class Network:
         shape = self._b.ints(f"{name}_shape", 1, 1, self._size.height // scale, self._size.width // scale)
         return self._b.node("Expand", name, timestep, shape)
 
-    def _over(self, name: str, flow: str, scale: int) -> str:
-        return self._b.node("Mul", name, flow, self._number(1 / scale))
-
-    def _twice(self, name: str, x: str) -> str:
-        return self._larger(name, x, 2)
+    def _times(self, name: str, x: str, factor: float) -> str:
+        return x if factor == 1 else self._b.node("Mul", name, x, self._number(factor))
 
     def _larger(self, name: str, x: str, scale: int) -> str:
+        if scale == 1:
+            return x
         factors = self._b.const(f"{name}_scales", np.array([1, 1, scale, scale], np.float32))
         return self._b.node("Resize", name, x, "", factors, mode="linear", coordinate_transformation_mode="half_pixel")
 
