@@ -109,14 +109,14 @@ def planes_graph(network: onnx.ModelProto | None, spec: GraphSpec, slots: Slots 
     """
     if spec.target.family != "yuv":
         raise ModelError(f"a result of the family {spec.target.family} cannot be made")
-    b = _Planes(slots)
-    rgb = _turned(b, _to_rgb(b, spec), spec.turn)
+    b = PlanesBuilder(slots)
+    rgb = _turned(b, to_rgb(b, spec.width, spec.height, spec.source), spec.turn)
     inside = b.node("Clip", "to_rgb/inside", rgb, b.scalar("zero", 0), b.scalar("one", 1))
     outside = b.node("Sub", "to_rgb/outside", rgb, inside)
     result = _inline(b, network, inside, spec)
     luma, chroma = _codes(b, result, outside, spec, has_network=network is not None)
     target = spec.target
-    planes = [_round(b, "y", luma, target.depth), *_split(b, _round(b, "uv", chroma, target.depth))]
+    planes = [rounded(b, "y", luma, target.depth), *_split(b, rounded(b, "uv", chroma, target.depth))]
     shapes = plane_shapes(spec.out_width, spec.out_height, target).items()
     outputs = [
         _finish(b, plane, f"{name}_out", shape, target.depth)
@@ -125,16 +125,16 @@ def planes_graph(network: onnx.ModelProto | None, spec: GraphSpec, slots: Slots 
     if spec.expose_rgb:
         outputs += _expose(b, inside, result)
     inputs = [
-        helper.make_tensor_value_info(name, _element(spec.source.depth), shape)
+        helper.make_tensor_value_info(name, element_of(spec.source.depth), shape)
         for name, shape in plane_shapes(spec.width, spec.height, spec.source).items()
     ]
     return b.model("planes", [*inputs, *b.given], outputs)
 
 
-class _Planes(Builder):
+class PlanesBuilder(Builder):
     """A planes graph while it grows: knows where taps are constants and where they are given."""
 
-    def __init__(self, slots: Slots | None) -> None:
+    def __init__(self, slots: Slots | None = None) -> None:
         super().__init__()
         self._slots = slots
         self.given: list[onnx.ValueInfoProto] = []
@@ -173,23 +173,23 @@ def plane_shapes(width: int, height: int, colour: Colour) -> dict[str, tuple[int
     return {name: chroma if name in "uv" else (height, width) for name in PLANES[colour.family]}
 
 
-def _element(depth: int) -> int:
+def element_of(depth: int) -> int:
     """Give the type of a plane's samples."""
     if depth == 8:
         return int(TensorProto.UINT8)
     return int(TensorProto.FLOAT16 if depth <= FLOAT16_BITS else TensorProto.FLOAT)
 
 
-def _to_rgb(b: _Planes, spec: GraphSpec) -> str:
-    """Give RGB [1, 3, H, W] of the input planes, limits not yet applied."""
+def to_rgb(b: PlanesBuilder, width: int, height: int, colour: Colour) -> str:
+    """Give RGB [1, 3, H, W] of the inputs named as a frame's planes, limits not yet applied."""
     axis = b.ints("to_rgb/axis", 0)
-    if spec.source.family == "yuv":
-        planes = _yuv(b, spec, axis)
+    if colour.family == "yuv":
+        planes = _yuv(b, width, height, colour, axis)
     else:
-        planes = _joined(b, "codes", ("r", "g", "b") if spec.source.family == "rgb" else ("y", "y", "y"), axis)
+        planes = _joined(b, "codes", ("r", "g", "b") if colour.family == "rgb" else ("y", "y", "y"), axis)
     picture = b.node("Unsqueeze", "to_rgb/picture", planes, axis)
-    matrix, black = _rgb_from_codes(spec.source)
-    return _mix(b, "to_rgb/matrix", picture, matrix, -matrix @ black)
+    matrix, black = rgb_from_codes(colour)
+    return mix(b, "to_rgb/matrix", picture, matrix, -matrix @ black)
 
 
 def _joined(b: Builder, name: str, planes: Sequence[str], axis: str) -> str:
@@ -199,12 +199,12 @@ def _joined(b: Builder, name: str, planes: Sequence[str], axis: str) -> str:
     return b.node("Cast", f"to_rgb/{name}", stack, to=TensorProto.FLOAT)
 
 
-def _yuv(b: _Planes, spec: GraphSpec, axis: str) -> str:
+def _yuv(b: PlanesBuilder, width: int, height: int, colour: Colour, axis: str) -> str:
     """Give the three code values of each pixel, [3, H, W]: chroma brought to the luma samples."""
-    across, down = spec.source.chroma_at
-    rows = resample.chroma_up(spec.height, factor=spec.source.down, offset=down)
-    columns = resample.chroma_up(spec.width, factor=spec.source.across, offset=across)
-    chroma = _resample(b, "to_rgb/chroma_up", _joined(b, "chroma", ("u", "v"), axis), 2, rows, columns)
+    across, down = colour.chroma_at
+    rows = resample.chroma_up(height, factor=colour.down, offset=down)
+    columns = resample.chroma_up(width, factor=colour.across, offset=across)
+    chroma = resampled(b, "to_rgb/chroma_up", _joined(b, "chroma", ("u", "v"), axis), 2, rows, columns)
     return b.node("Concat", "to_rgb/codes", _joined(b, "luma", ("y",), axis), chroma, axis=0)
 
 
@@ -276,7 +276,7 @@ def halved(network: onnx.ModelProto) -> onnx.ModelProto:
     return half
 
 
-def _codes(b: _Planes, result: str, outside: str, spec: GraphSpec, *, has_network: bool) -> tuple[str, str]:
+def _codes(b: PlanesBuilder, result: str, outside: str, spec: GraphSpec, *, has_network: bool) -> tuple[str, str]:
     """Give luma [1, H, W] and chroma [2, H/2, W/2] code values at the output size, not yet rounded."""
     if not has_network:
         # Without a network the sum is the input again, and one resampling serves both parts.
@@ -287,29 +287,29 @@ def _codes(b: _Planes, result: str, outside: str, spec: GraphSpec, *, has_networ
     return b.node("Add", "to_planes/y_sum", luma, extra_luma), b.node("Add", "to_planes/uv_sum", chroma, extra_chroma)
 
 
-def _project(b: _Planes, prefix: str, rgb: str, scale: int, spec: GraphSpec, *, offset: bool) -> tuple[str, str]:
+def _project(b: PlanesBuilder, prefix: str, rgb: str, scale: int, spec: GraphSpec, *, offset: bool) -> tuple[str, str]:
     """Take RGB of `scale` times the input size to luma and chroma at the output size."""
     target = spec.target
-    to_rgb, black = _rgb_from_codes(target)
+    to_rgb, black = rgb_from_codes(target)
     matrix = np.linalg.inv(to_rgb).astype(np.float64)
     bias = black if offset else np.zeros(3)
-    luma = _mix(b, f"to_planes/{prefix}luma", rgb, matrix[:1], bias[:1])
-    chroma = _mix(b, f"to_planes/{prefix}chroma", rgb, matrix[1:], bias[1:])
+    luma = mix(b, f"to_planes/{prefix}luma", rgb, matrix[:1], bias[:1])
+    chroma = mix(b, f"to_planes/{prefix}chroma", rgb, matrix[1:], bias[1:])
     flat_luma, flat_chroma = (b.node("Squeeze", f"{name}_flat", name, "to_rgb/axis") for name in (luma, chroma))
     sides = b.sides(prefix, scale, spec)
     return (
-        _resample(b, f"{RESAMPLE}/{prefix}luma", flat_luma, 1, sides["luma/rows"], sides["luma/columns"]),
-        _resample(b, f"{RESAMPLE}/{prefix}chroma", flat_chroma, 2, sides["chroma/rows"], sides["chroma/columns"]),
+        resampled(b, f"{RESAMPLE}/{prefix}luma", flat_luma, 1, sides["luma/rows"], sides["luma/columns"]),
+        resampled(b, f"{RESAMPLE}/{prefix}chroma", flat_chroma, 2, sides["chroma/rows"], sides["chroma/columns"]),
     )
 
 
-def _mix(b: Builder, name: str, picture: str, matrix: NDArray[np.float64], bias: NDArray[np.float64]) -> str:
+def mix(b: Builder, name: str, picture: str, matrix: NDArray[np.float64], bias: NDArray[np.float64]) -> str:
     """Mix the channels of [1, C, H, W] by a matrix, as a 1x1 convolution."""
     weight = b.const(f"{name}.weight", matrix.astype(np.float32)[:, :, None, None])
     return b.node("Conv", name, picture, weight, b.const(f"{name}.bias", bias.astype(np.float32)))
 
 
-def _rgb_from_codes(colour: Colour) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def rgb_from_codes(colour: Colour) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Give M and the code values of black, such that RGB = M (codes - black); by H.273, equations 17 to 36.
 
     Of gray the codes are luma three times, of RGB they are R, G and B.
@@ -331,7 +331,7 @@ def _rgb_from_codes(colour: Colour) -> tuple[NDArray[np.float64], NDArray[np.flo
     return np.linalg.inv(np.diag((luma, chroma, chroma)) @ to_yuv), np.array((low, middle, middle), np.float64)
 
 
-def _resample(b: _Planes, name: str, picture: str, channels: int, rows: Taps | Slot, columns: Taps | Slot) -> str:
+def resampled(b: PlanesBuilder, name: str, picture: str, channels: int, rows: Taps | Slot, columns: Taps | Slot) -> str:
     """Resample [C, H, W], rows first: products on whole lines are the cheaper ones, and reducing leaves fewer."""
     picture = _resample_rows(b, f"{name}/rows", picture, channels, rows, columns.size)
     if columns.is_identity:
@@ -341,7 +341,7 @@ def _resample(b: _Planes, name: str, picture: str, channels: int, rows: Taps | S
     return b.node("Transpose", f"{name}/turn_back", turned, perm=[0, 2, 1])
 
 
-def _resample_rows(b: _Planes, name: str, picture: str, channels: int, taps: Taps | Slot, width: int) -> str:
+def _resample_rows(b: PlanesBuilder, name: str, picture: str, channels: int, taps: Taps | Slot, width: int) -> str:
     """Multiply the rows of [C, H, W] by blocks of taps.
 
     Gathering windows and multiplying by small dense matrices took 8 ms for 2560x1088 RGB to half its size on 2 cores,
@@ -360,13 +360,13 @@ def _resample_rows(b: _Planes, name: str, picture: str, channels: int, taps: Tap
     return b.node("Slice", f"{name}/cut", joined, *ends)
 
 
-def _round(b: Builder, name: str, codes: str, depth: int) -> str:
+def rounded(b: Builder, name: str, codes: str, depth: int) -> str:
     """Give whole code values: rounded before the cast, because runtimes cast fractions in different ways."""
     low, high = b.scalar(f"to_planes/{name}_low", 0), b.scalar(f"to_planes/{name}_high", (1 << depth) - 1)
     clamped = b.node("Clip", f"to_planes/{name}_clamp", codes, low, high)
     raised = b.node("Add", f"to_planes/{name}_raise", clamped, b.scalar(f"to_planes/{name}_half", 0.5))
     whole = b.node("Floor", f"to_planes/{name}_round", raised)
-    return b.node("Cast", f"to_planes/{name}_cast", whole, to=_element(depth))
+    return b.node("Cast", f"to_planes/{name}_cast", whole, to=element_of(depth))
 
 
 def _split(b: Builder, chroma: str) -> tuple[str, str]:
@@ -377,7 +377,7 @@ def _split(b: Builder, chroma: str) -> tuple[str, str]:
 
 def _finish(b: Builder, plane: str, name: str, shape: tuple[int, int], depth: int) -> onnx.ValueInfoProto:
     b.node("Squeeze", name, plane, "to_rgb/axis")
-    return helper.make_tensor_value_info(name, _element(depth), shape)
+    return helper.make_tensor_value_info(name, element_of(depth), shape)
 
 
 def _expose(b: Builder, before: str, after: str) -> list[onnx.ValueInfoProto]:

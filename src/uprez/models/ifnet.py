@@ -22,7 +22,7 @@ from fractions import Fraction
 
 import numpy as np
 from numpy.typing import NDArray
-from onnx import helper
+from onnx import TensorProto, helper
 
 from uprez.models.builder import Builder
 
@@ -69,17 +69,20 @@ def padded(side: int, flow_scale: Fraction) -> int:
 class Network:
     """Writes the two networks into graphs."""
 
-    def __init__(self, b: Builder, weights: Weights, size: Size) -> None:
+    def __init__(self, b: Builder, weights: Weights, size: Size, *, half: bool = False) -> None:
+        """`half`: convolutions compute in float16. Flow and warps never do: beyond 2,048 it has no single pixels."""
         self._b = b
         self._weights = weights
         self._size = size
+        self._half = half
 
     def head(self, name: str, rgb: str) -> str:
         """Give the four features of [1, 3, H, W] in 0-1, as [1, 4, H, W]."""
-        x = self._leaky(f"{name}/relu0", self._conv(f"{name}/cnn0", "encode.cnn0", rgb, stride=2))
+        x = self._to_half(f"{name}/in", rgb)
+        x = self._leaky(f"{name}/relu0", self._conv(f"{name}/cnn0", "encode.cnn0", x, stride=2))
         x = self._leaky(f"{name}/relu1", self._conv(f"{name}/cnn1", "encode.cnn1", x))
         x = self._leaky(f"{name}/relu2", self._conv(f"{name}/cnn2", "encode.cnn2", x))
-        return self._doubled(f"{name}/cnn3", "encode.cnn3", x)
+        return self._from_half(f"{name}/out", self._doubled(f"{name}/cnn3", "encode.cnn3", x))
 
     def between(self, name: str, left: str, right: str, whole: tuple[str, str], timestep: str) -> str:
         """Give the frame at a share of the way between two, [1, 3, H, W].
@@ -101,11 +104,11 @@ class Network:
                     self._times(f"{block}/in", reduced, 1 / scale),
                 ]
             out = self._block(block, number, b.node("Concat", f"{block}/layers", *layers, axis=1))
-            change = self._times(f"{block}/change", self._part(f"{block}/flow_out", out, 0, _MASK), scale)
+            change = self._times(f"{block}/change", self._b.part(f"{block}/flow_out", out, 1, 0, _MASK), scale)
             change = self._larger(f"{block}/full", change, scale)
             flow = b.node("Add", f"{block}/flow", flow, change) if flow else change
-            rest = self._part(f"{block}/rest", out, _MASK, _OUTPUTS)
-        mask = self._larger(f"{name}/mask_full", self._part(f"{name}/mask", rest, 0, 1), self._size.scales[-1])
+            rest = self._b.part(f"{block}/rest", out, 1, _MASK, _OUTPUTS)
+        mask = self._larger(f"{name}/mask_full", self._b.part(f"{name}/mask", rest, 1, 0, 1), self._size.scales[-1])
         pictures = b.node("Concat", f"{name}/whole", *whole, axis=0)
         first, second = self._halves(f"{name}/side", self._warp(f"{name}/warped", pictures, flow, 1, (0, 0)))
         share = b.node("Sigmoid", f"{name}/share", mask)
@@ -114,6 +117,7 @@ class Network:
 
     def _block(self, name: str, number: int, x: str) -> str:
         b, key = self._b, f"block{number}"
+        x = self._to_half(f"{name}/half", x)
         for step in range(2):
             x = self._conv(f"{name}/conv{step}", f"{key}.conv0.{step}.0", x, stride=2)
             x = self._leaky(f"{name}/relu{step}", x)
@@ -126,7 +130,7 @@ class Network:
             made = self._convolution(f"{name}/res{step}", x, weight, bias)
             x = self._leaky(f"{name}/res_relu{step}", b.node("Add", f"{name}/res_sum{step}", made, x))
         x = self._doubled(f"{name}/last", f"{key}.lastconv.0", x)
-        return b.node("DepthToSpace", f"{name}/out", x, blocksize=2, mode="CRD")
+        return self._from_half(f"{name}/out", b.node("DepthToSpace", f"{name}/cells", x, blocksize=2, mode="CRD"))
 
     def _seen(self, name: str, pair: str, flow: str, scale: int) -> str:
         """Give both frames' layers as the block sees them: warped by the flow so far, and reduced; [1, 14, h, w]."""
@@ -147,7 +151,7 @@ class Network:
         # Colours of both, then features of both: the order of the weights.
         first, second = self._halves(f"{name}/side", seen)
         parts = [
-            self._part(f"{name}/{kind}{side}", tensor, start, stop)
+            self._b.part(f"{name}/{kind}{side}", tensor, 1, start, stop)
             for kind, start, stop in (("rgb", 0, 3), ("features", 3, LAYERS))
             for side, tensor in enumerate((first, second))
         ]
@@ -181,7 +185,7 @@ class Network:
         rows = np.linspace(-1, 1, size.height)[at[0] :: step][:height]
         grid = np.stack(np.meshgrid(columns, rows), axis=-1).astype(np.float32)[None]
         places_ = b.node("Add", f"{name}/grid", moved, b.const(f"{name}/still", grid))
-        return b.node("GridSample", name, pictures, places_, mode="linear", padding_mode="border", align_corners=1)
+        return b.node("GridSample", name, pictures, places_, mode="bilinear", padding_mode="border", align_corners=1)
 
     def _time(self, name: str, timestep: str, scale: int) -> str:
         shape = self._b.ints(f"{name}_shape", 1, 1, self._size.height // scale, self._size.width // scale)
@@ -197,17 +201,7 @@ class Network:
         return self._b.node("Resize", name, x, "", factors, mode="linear", coordinate_transformation_mode="half_pixel")
 
     def _halves(self, name: str, pair: str) -> tuple[str, str]:
-        b = self._b
-        found = []
-        for side in range(2):
-            ends = [b.ints(f"{name}{side}_{key}", value) for key, value in (("a", side), ("e", side + 1), ("x", 0))]
-            found.append(b.node("Slice", f"{name}{side}", pair, *ends))
-        return found[0], found[1]
-
-    def _part(self, name: str, x: str, start: int, stop: int) -> str:
-        b = self._b
-        ends = [b.ints(f"{name}_{key}", value) for key, value in (("start", start), ("stop", stop), ("axis", 1))]
-        return b.node("Slice", name, x, *ends)
+        return self._b.part(f"{name}0", pair, 0, 0, 1), self._b.part(f"{name}1", pair, 0, 1, 2)
 
     def _number(self, value: float) -> str:
         name = f"number_{value}"
@@ -223,14 +217,23 @@ class Network:
         self, name: str, x: str, weight: NDArray[np.float32], bias: NDArray[np.float32], *, stride: int = 1
     ) -> str:
         b = self._b
-        inputs = (x, b.const(f"{name}.weight", weight), b.const(f"{name}.bias", bias))
+        inputs = (x, self._tensor(f"{name}.weight", weight), self._tensor(f"{name}.bias", bias))
         return b.node("Conv", name, *inputs, pads=[1, 1, 1, 1], strides=[stride, stride])
 
     def _doubled(self, name: str, key: str, x: str) -> str:
         b = self._b
-        weight = b.const(f"{name}.weight", self._weights[f"{key}.weight"])
-        bias = b.const(f"{name}.bias", self._weights[f"{key}.bias"])
+        weight = self._tensor(f"{name}.weight", self._weights[f"{key}.weight"])
+        bias = self._tensor(f"{name}.bias", self._weights[f"{key}.bias"])
         return b.node("ConvTranspose", name, x, weight, bias, pads=[1, 1, 1, 1], strides=[2, 2])
+
+    def _tensor(self, name: str, values: NDArray[np.float32]) -> str:
+        return self._b.const(name, values.astype(np.float16) if self._half else values)
+
+    def _to_half(self, name: str, x: str) -> str:
+        return self._b.node("Cast", name, x, to=TensorProto.FLOAT16) if self._half else x
+
+    def _from_half(self, name: str, x: str) -> str:
+        return self._b.node("Cast", name, x, to=TensorProto.FLOAT) if self._half else x
 
     def _leaky(self, name: str, x: str) -> str:
         made = helper.make_node("LeakyRelu", [x], [name], name=name, alpha=_SLOPE)
