@@ -54,7 +54,7 @@ class Larger:
         elif is_output and (made.shown or made.of is not frame):
             self.reused += 1
         made.shown |= is_output
-        return made.result
+        return made.result if made.of is frame else replace(made.result, pts=frame.pts, damaged=frame.damaged)
 
     def _is_same(self, before: Frame, frame: Frame) -> bool:
         return self._reuse and (before is frame or same(before, frame))

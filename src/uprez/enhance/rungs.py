@@ -26,7 +26,7 @@ Array = NDArray[np.generic]
 
 _DTYPES: dict[str, type[np.generic]] = {
     "tensor(uint8)": np.uint8,
-    "tensor(int64)": np.int64,
+    "tensor(int32)": np.int32,
     "tensor(float16)": np.float16,
     "tensor(float)": np.float32,
 }

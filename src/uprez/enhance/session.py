@@ -27,15 +27,19 @@ TOLERANCE: dict[Computed, tuple[float, float]] = {"f32": (2 / 255, 2 / 255), "f1
 """By how much of white a rung's small picture may be off: of all but a thousandth of its samples, and of any."""
 
 _PLANES = 3
-_MEMORY_WORDS = ("out of memory", "failed to allocate", "bad_alloc", "not enough memory", "std::bad_array_new_length")
-"""What runtimes say, in lower case, where a device has too little memory."""
+_MEMORY_WORDS = (
+    *("out of memory", "failed to allocate", "bad_alloc", "not enough memory", "bad_array_new_length"),
+    *("alloc_failed", "could not build execution context", "enqueue failed"),
+    *("device lost", "device is lost", "maxstoragebufferbindingsize"),
+)
+"""What runtimes say, in lower case, where a device has too little memory, or may have: smaller tiles are tried then."""
 
 
 class Session:
     """A graph that runs. Not for two threads at once."""
 
     def __init__(self, inner: Running, rung: Rung, device: str, ladder: tuple[str, ...]) -> None:
-        self._inner = inner
+        self._inner: Running | None = inner
         self.family = rung.family
         self.provider = rung.provider
         self.precision = rung.precision
@@ -43,24 +47,35 @@ class Session:
         self.ladder = ladder
         """Rungs passed over, each with the reason, then the one that runs."""
 
+    def close(self) -> None:
+        """Let go of what the session holds; it cannot run again."""
+        self._inner = None
+
     def call(self, feed: Mapping[str, Array], names: Sequence[str] | None = None) -> dict[str, Array]:
         """Run the graph once and give its outputs, new arrays, by name: all of them or those asked for.
 
         Raises MemoryShortError where the device has too little memory, ModelError for all else that fails.
         """
-        names = self._inner.outputs if names is None else names
-        cast = {name: feed[name].astype(dtype, copy=False) for name, dtype in self._inner.inputs.items()}
+        inner = self._open
+        names = inner.outputs if names is None else names
+        cast = {name: feed[name].astype(dtype, copy=False) for name, dtype in inner.inputs.items()}
         try:
-            return dict(zip(names, self._inner.run(names, cast), strict=True))
+            return dict(zip(names, inner.run(names, cast), strict=True))
         except RUNTIME_ERRORS as error:
             text = f"{self.provider} on {self.device} failed in mid-run: {line(error)}"
             raise (MemoryShortError if _is_of_memory(error) else ModelError)(text) from error
 
     def run(self, planes: Sequence[Samples], given: Mapping[str, Array] | None = None) -> tuple[Samples, ...]:
         """Run one frame through a planes graph; `given` are its inputs beside the planes. Raises as `call`."""
-        feed = dict(zip(self._inner.inputs, planes, strict=False))
-        results = self.call({**feed, **(given or {})}, self._inner.outputs[:_PLANES])
+        feed = dict(zip(self._open.inputs, planes, strict=False))
+        results = self.call({**feed, **(given or {})}, self._open.outputs[:_PLANES])
         return tuple(samples(plane) for plane in results.values())
+
+    @property
+    def _open(self) -> Running:
+        if self._inner is None:
+            raise ModelError("the session was closed")
+        return self._inner
 
 
 def samples(plane: Array) -> Samples:

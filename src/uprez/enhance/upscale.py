@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from fractions import Fraction
+from math import ceil
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +23,7 @@ from uprez.media.frame import Frame, Samples
 from uprez.media.target import Target
 from uprez.models import Model, tiles
 from uprez.models import Precision as Computed
-from uprez.models.graphs import INDEX, MATRICES, RESAMPLE, GraphSpec, plane_shapes, planes_graph
+from uprez.models.graphs import INDEX, MATRICES, PLANES, RESAMPLE, GraphSpec, plane_shapes, planes_graph
 from uprez.models.networks import identity
 from uprez.models.tiles import Reach, Tile, Tiling
 
@@ -32,6 +34,7 @@ PLAIN_BYTES = 320
 """Memory that a graph without a network takes for each pixel of the source or the result, whichever are more."""
 SMALL = (64, 48)
 """Width and height of a picture that providers are compared by."""
+HALF_BITS = 10
 LEAST_TILE_PX = 64 * 64
 """Of a tile's window: below it, memory is not what is short."""
 
@@ -51,11 +54,13 @@ class Means:
     """A folder of this machine for what providers compile."""
     say: Say = lambda _: None
 
-    def open(self, make: GraphMaker) -> Session:
-        """Open a graph; raises as `open_session`."""
-        return open_session(
-            make, families=self.families, threads=self.threads, precision=self.precision, cache=self.cache
-        )
+    def open(self, make: GraphMaker, *, deep: int = 8) -> Session:
+        """Open a graph for pictures of so many bits; raises as `open_session`.
+
+        Of its own accord nothing of more than 10 bits goes through float16, which has 11.
+        """
+        precision = "f32" if self.precision == "auto" and deep > HALF_BITS else self.precision
+        return open_session(make, families=self.families, threads=self.threads, precision=precision, cache=self.cache)
 
 
 class Upscaler:
@@ -70,7 +75,7 @@ class Upscaler:
         """None: the whole picture at once."""
         self.notes: list[str] = []
         """What memory made of it, in words."""
-        per_px = _bytes_per_px(model, spec)
+        per_px = _bytes_per_px(model, spec, means.families)
         whole = spec.width * spec.height
         self._most_px = whole if means.memory_bytes is None else max(LEAST_TILE_PX, means.memory_bytes // per_px)
         self.session = self._opened()
@@ -79,28 +84,35 @@ class Upscaler:
         """Enlarge one frame. Raises ModelError where the provider fails for another reason than memory."""
         while True:
             try:
-                return Frame(planes=self._planes(frame), pts=frame.pts, damaged=frame.damaged)
+                return replace(frame, planes=self._planes(frame))
             except MemoryShortError as error:
-                self._shrink(error)
-                self.session = self._opened()
+                short = error.with_traceback(None)
+            # Outside of the handler, whose traceback would keep the old session and all its memory.
+            self.session.close()
+            self._shrink(short)
+            self.session = self._opened()
 
     def _opened(self) -> Session:
         """Open a session for as large a part of the picture as the memory holds."""
         while True:
             self.tiling = self._cut()
             try:
-                return self._means.open(self._graph)
+                return self._means.open(self._graph, deep=max(self._spec.source.depth, self._spec.target.depth))
             except MemoryShortError as error:
-                self._shrink(error)
+                short = error.with_traceback(None)
+            self._shrink(short)
 
     def _graph(self, precision: Computed, small: bool) -> onnx.ModelProto:
         spec = self.tiling.spec if self.tiling else self._spec
         slots = self.tiling.slots if self.tiling else None
         if small:
             shown = SMALL[::-1] if spec.turn.lies else SMALL
-            larger = [spec.native_scale * side for side in shown]
+            larger = [2 * side for side in shown]
             spec = replace(spec, width=SMALL[0], height=SMALL[1], out_width=larger[0], out_height=larger[1])
-            slots = None
+        if small and slots:
+            # Tiles hand in their taps, which is another graph: here for a tile that is the whole picture.
+            only = tiles.cut(spec, Reach(halo=0), SMALL[0] * SMALL[1], has_network=self._network is not None)
+            slots = only.slots if only else None
         return planes_graph(self._network, replace(spec, half=precision == "f16"), slots)
 
     def _cut(self) -> Tiling | None:
@@ -138,12 +150,11 @@ class Upscaler:
 
 def _joined(tiling: Tiling, spec: GraphSpec, planes: Sequence[Samples], session: Session) -> tuple[Samples, ...]:
     """Make a picture tile by tile."""
-    shapes = list(plane_shapes(spec.out_width, spec.out_height, spec.target).values())
-    canvas = _Blend(tiling, shapes) if tiling.overlap else _Seamless(spec.target, shapes)
+    canvas = _Blend(spec, tiling.overlap) if tiling.overlap else _Seamless(spec)
+    names = PLANES[spec.source.family]
     for tile in tiling:
-        seen = [_part(plane, tile.source, luma=planes[0]) for plane in planes]
-        made = session.run(seen, _given(tile))
-        canvas.put(tile, made)
+        seen = [plane[_place(name, tile.source, spec.source)].copy() for name, plane in zip(names, planes, strict=True)]
+        canvas.put(tile, session.run(seen, _given(tile)))
     return canvas.planes()
 
 
@@ -155,58 +166,57 @@ def _given(tile: Tile) -> dict[str, Array]:
     return given
 
 
-def _part(plane: Samples, place: tiles.Rectangle, *, luma: Samples) -> Samples:
-    """Cut a rectangle of the luma plane out of a plane, which may have fewer samples."""
-    return plane[_scaled(plane.shape, luma.shape, place)].copy()
-
-
-def _scaled(shape: tuple[int, ...], luma: tuple[int, ...], place: tiles.Rectangle) -> tiles.Rectangle:
-    by = [-(-whole // side) for side, whole in zip(shape, luma, strict=True)]
-    first, second = (slice(side.start // by_, -(-side.stop // by_)) for side, by_ in zip(place, by, strict=True))
-    return first, second
+def _place(plane: str, luma: tiles.Rectangle, colour: Colour) -> tiles.Rectangle:
+    """Give the rectangle of a plane under one of the luma plane, which begins at a whole sample of both."""
+    down, across = (colour.down, colour.across) if plane in "uv" else (1, 1)
+    rows, columns = luma
+    return (
+        slice(rows.start // down, -(-rows.stop // down)),
+        slice(columns.start // across, -(-columns.stop // across)),
+    )
 
 
 class _Seamless:
     """Puts tiles beside each other; where they overlap, they are equal."""
 
-    def __init__(self, colour: Colour, shapes: list[tuple[int, int]]) -> None:
-        dtype = np.uint8 if colour.depth == 8 else np.uint16
-        self._planes = tuple(np.empty(shape, dtype) for shape in shapes)
+    def __init__(self, spec: GraphSpec) -> None:
+        dtype = np.uint8 if spec.target.depth == 8 else np.uint16
+        shapes = plane_shapes(spec.out_width, spec.out_height, spec.target)
+        self._colour = spec.target
+        self._planes = {name: np.empty(shape, dtype) for name, shape in shapes.items()}
 
     def put(self, tile: Tile, made: Sequence[Samples]) -> None:
-        for plane, part in zip(self._planes, made, strict=True):
-            plane[_scaled(plane.shape, self._planes[0].shape, tile.result)] = part
+        for (name, plane), part in zip(self._planes.items(), made, strict=True):
+            plane[_place(name, tile.result, self._colour)] = part
 
     def planes(self) -> tuple[Samples, ...]:
-        return self._planes
+        return tuple(self._planes.values())
 
 
 class _Blend:
-    """Lets each tile fade into the next over the pixels that both have."""
+    """Lets each tile fade into the next over the luma samples that both have."""
 
-    def __init__(self, tiling: Tiling, shapes: list[tuple[int, int]]) -> None:
-        self._tiling = tiling
-        self._sums = [np.zeros(shape, np.float32) for shape in shapes]
-        self._weights = [np.zeros(shape, np.float32) for shape in shapes]
-        self._dtype: type[np.uint8 | np.uint16] = np.uint8
+    def __init__(self, spec: GraphSpec, overlap: int) -> None:
+        shapes = plane_shapes(spec.out_width, spec.out_height, spec.target)
+        self._colour, self._overlap = spec.target, overlap
+        self._sums = {name: np.zeros(shape, np.float32) for name, shape in shapes.items()}
+        self._weights = {name: np.zeros(shape, np.float32) for name, shape in shapes.items()}
 
     def put(self, tile: Tile, made: Sequence[Samples]) -> None:
-        luma = self._sums[0].shape
-        for total, weight, part in zip(self._sums, self._weights, made, strict=True):
-            self._dtype = np.uint8 if part.dtype == np.uint8 else np.uint16
-            place = _scaled(total.shape, luma, tile.result)
-            share = luma[0] // total.shape[0], luma[1] // total.shape[1]
+        for (name, total), part in zip(self._sums.items(), made, strict=True):
+            place = _place(name, tile.result, self._colour)
+            shared = (self._colour.down, self._colour.across) if name in "uv" else (1, 1)
             rows, columns = (
-                _fading(side, whole, self._tiling.overlap // max(1, by))
-                for side, whole, by in zip(place, total.shape, share, strict=True)
+                _fading(side, whole, self._overlap // by)
+                for side, whole, by in zip(place, total.shape, shared, strict=True)
             )
             here = rows[:, None] * columns[None, :]
             total[place] += here * part
-            weight[place] += here
+            self._weights[name][place] += here
 
     def planes(self) -> tuple[Samples, ...]:
-        pairs = zip(self._sums, self._weights, strict=True)
-        return tuple(np.floor(total / weight + 0.5).astype(self._dtype) for total, weight in pairs)
+        codes = [np.floor(total / self._weights[name] + 0.5) for name, total in self._sums.items()]
+        return tuple(plane.astype(np.uint8 if self._colour.depth == 8 else np.uint16) for plane in codes)
 
 
 def _fading(side: slice, whole: int, overlap: int) -> NDArray[np.float32]:
@@ -241,10 +251,15 @@ def open_upscaler(network: Path | None, model: Model, video: Video, wanted: Targ
     return Upscaler(load(network) if network else identity() if model.scales[1] == 1 else None, model, spec, means)
 
 
-def _bytes_per_px(model: Model, spec: GraphSpec) -> int:
-    """Give the memory that inference takes for each pixel of the source."""
+def _bytes_per_px(model: Model, spec: GraphSpec, families: Sequence[str]) -> int:
+    """Give the memory that inference takes for each pixel of the source, on the hungriest of the families."""
     results = -(-spec.out_width * spec.out_height // (spec.width * spec.height))
-    return model.working_bytes + PLAIN_BYTES * max(1, results)
+    share = max((_SHARE.get(family, Fraction(1)) for family in families), default=Fraction(1))
+    return ceil((model.working_bytes + PLAIN_BYTES * max(1, results)) * share)
+
+
+_SHARE = {"cpu": Fraction(1), "openvino": Fraction(1, 4)}
+"""Of what ONNX Runtime's CPU provider takes, which keeps more of a graph's tensors than it needs. Measured."""
 
 
 def _mib(count: int) -> str:

@@ -102,7 +102,7 @@ RESAMPLE = "resample"
 def planes_graph(network: onnx.ModelProto | None, spec: GraphSpec, slots: Slots | None = None) -> onnx.ModelProto:
     """Build the graph that enlarges one frame: its planes in, three planes out.
 
-    Inputs are named as in PLANES, (H, W) and for chroma the share of it, rounded up; with `slots` there follow int64
+    Inputs are named as in PLANES, (H, W) and for chroma the share of it, rounded up; with `slots` there follow int32
     [blocks, window] and float32 [blocks, rows a block, window] for each of them. Outputs are "y_out", "u_out", "v_out"
     at the spec's output size, then the RGB_OUTPUTS where asked for. All planes hold code values. Raises ModelError
     where the network does not fit the spec.
@@ -162,7 +162,7 @@ class PlanesBuilder(Builder):
             return index, matrices, cut.matrices.shape[0]
         index, matrices = f"{name}/{INDEX}", f"{name}/{MATRICES}"
         shape = (taps.blocks, BLOCK_ROWS, taps.window)
-        self.given.append(helper.make_tensor_value_info(index, TensorProto.INT64, (taps.blocks, taps.window)))
+        self.given.append(helper.make_tensor_value_info(index, TensorProto.INT32, (taps.blocks, taps.window)))
         self.given.append(helper.make_tensor_value_info(matrices, TensorProto.FLOAT, shape))
         return index, matrices, taps.blocks
 
@@ -235,7 +235,7 @@ def _inline(b: Builder, network: onnx.ModelProto | None, rgb: str, spec: GraphSp
         if spec.native_scale != 1:
             raise ModelError(f"a graph without a network has native scale 1, not {spec.native_scale}")
         return b.node("Identity", "network/none", rgb)
-    graph = (halved(network) if spec.half else network).graph
+    graph = (halved(network) if spec.half and _convolves(network) else network).graph
     if [item.version for item in network.opset_import if item.domain == ""] != [OPSET]:
         raise ModelError(f"network {graph.name} is not of ONNX opset {OPSET}")
     names = {graph.input[0].name: rgb, "": ""}
@@ -255,22 +255,32 @@ def _inline(b: Builder, network: onnx.ModelProto | None, rgb: str, spec: GraphSp
     return names[graph.output[0].name]
 
 
+def _convolves(network: onnx.ModelProto) -> bool:
+    return any(node.op_type == "Conv" for node in network.graph.node)
+
+
 def halved(network: onnx.ModelProto) -> onnx.ModelProto:
-    """Give the same network computing in float16, still from float32 to float32; factors of Resize stay."""
+    """Give the same network computing in float16 up to its last convolution, still from float32 to float32.
+
+    What comes after it, where a network adds its input to what it found out, keeps all the input's bits. Factors of
+    Resize stay as they are.
+    """
     half = onnx.ModelProto()
     half.CopyFrom(network)
     graph = half.graph
-    factors = {node.input[2] for node in graph.node if node.op_type == "Resize"}
+    end = max(number for number, node in enumerate(graph.node) if node.op_type == "Conv")
+    inner, outer = list(graph.node[: end + 1]), list(graph.node[end + 1 :])
+    floats = {name for node in inner if node.op_type != "Resize" for name in node.input}
     for tensor in graph.initializer:
-        if tensor.data_type == TensorProto.FLOAT and tensor.name not in factors:
+        if tensor.data_type == TensorProto.FLOAT and tensor.name in floats:
             tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor).astype(np.float16), tensor.name))
-    before, after = graph.input[0].name, graph.output[0].name
-    for node in graph.node:
+    before, after = graph.input[0].name, inner[-1].output[0]
+    for node in inner:
         node.input[:] = ["half_in" if name == before else name for name in node.input]
-        node.output[:] = ["half_out" if name == after else name for name in node.output]
+    inner[-1].output[0] = "half_out"
     first = helper.make_node("Cast", [before], ["half_in"], name="half_in", to=TensorProto.FLOAT16)
     last = helper.make_node("Cast", ["half_out"], [after], name="half_out", to=TensorProto.FLOAT)
-    nodes = [first, *graph.node, last]
+    nodes = [first, *inner, last, *outer]
     del graph.node[:]
     graph.node.extend(nodes)
     return half

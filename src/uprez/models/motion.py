@@ -94,8 +94,8 @@ def _planes(b: PlanesBuilder, rgb: str, spec: MotionSpec) -> list[onnx.ValueInfo
     matrix = np.linalg.inv(to_rgb_matrix)
     if colour.family != "yuv":
         # Of gray all three are luma; of RGB the planes are G, B, R.
-        order = np.eye(3)[[1, 2, 0]] if colour.family == "rgb" else np.full((1, 3), 1 / 3)
-        codes = mix(b, "codes", rgb, order @ matrix, order @ black)
+        order = np.eye(3)[[1, 2, 0]] if colour.family == "rgb" else np.full((1, 3), 1 / 3, np.float64)
+        codes = mix(b, "codes", rgb, np.asarray(order @ matrix, np.float64), order @ black)
         layers = [b.part(f"code{number}", codes, 1, number, number + 1) for number in range(len(order))]
     else:
         across, down = colour.chroma_at

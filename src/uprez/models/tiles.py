@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from itertools import count as counting
+from functools import cached_property
 from math import ceil
 
 from uprez.job import Turn
@@ -46,8 +46,6 @@ class Side:
 
     size: int
     """Source pixels."""
-    out: int
-    """Result pixels."""
     window: int
     """Source pixels that a tile sees."""
     starts: tuple[int, ...]
@@ -56,10 +54,39 @@ class Side:
     """Result pixels that a tile gives."""
     firsts: tuple[int, ...]
     """Where each tile's core begins."""
-    slots: dict[str, Slot]
-    """By the name of the resampling, without the side: "luma", "outside_chroma"."""
-    lines: tuple[dict[str, Blocks], ...]
-    """The same of each tile: the taps that fill its slots."""
+    taps: _Given
+
+    @cached_property
+    def parts(self) -> dict[str, list[Taps]]:
+        """Give each tile's share of the taps, by the name of the resampling without the side ("outside_chroma")."""
+        return {
+            name: [
+                resample.part(whole, first // by, -(-self.core // by), start=scale * start, size=scale * self.window)
+                for first, start in zip(self.firsts, self.starts, strict=True)
+            ]
+            for name, (whole, scale, by) in self.taps.items()
+        }
+
+    @cached_property
+    def slots(self) -> dict[str, Slot]:
+        """Give the places for them in a graph."""
+        return {
+            name: Slot(
+                size=cuts[0].size,
+                rows=cuts[0].rows,
+                blocks=-(-cuts[0].rows // BLOCK_ROWS),
+                window=max(resample.block_window(each, BLOCK_ROWS) for each in cuts),
+            )
+            for name, cuts in self.parts.items()
+        }
+
+    @cached_property
+    def lines(self) -> list[dict[str, Blocks]]:
+        """Give what fills these places, for each tile."""
+        return [
+            {name: resample.blocks(cuts[k], BLOCK_ROWS, self.slots[name].window) for name, cuts in self.parts.items()}
+            for k in range(len(self.starts))
+        ]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,64 +163,38 @@ def cut(spec: GraphSpec, reach: Reach, most_px: int, *, has_network: bool) -> Ti
 
     Gives None where even the smallest tiles are larger.
     """
-    best: Tiling | None = None
-    for rows in counting(1):
-        down = _side(spec, reach, rows, has_network=has_network, across=False)
-        if down is None:
-            return best
-        for columns in counting(1):
-            across = _side(spec, reach, columns, has_network=has_network, across=True)
-            if across is None:
-                break
-            if down.window * across.window <= most_px:
-                found = _tiling(spec, reach, down, across)
-                if best is None or found.window_px * found.count < best.window_px * best.count:
-                    best = found
-                break  # more columns are more work
-    return best
+    rows, columns = (_sides(spec, reach, has_network=has_network, across=across) for across in (False, True))
+    pairs = [(down, across) for down in rows for across in columns if down.window * across.window <= most_px]
+    if not pairs:
+        return None
+    down, across = min(pairs, key=lambda pair: _work(pair[0]) * _work(pair[1]))
+    width, height = (down.window, across.window) if spec.turn.lies else (across.window, down.window)
+    made = replace(spec, width=width, height=height, out_width=across.core, out_height=down.core)
+    return Tiling(spec=made, rows=down, columns=across, overlap=reach.overlap)
 
 
-def _tiling(spec: GraphSpec, reach: Reach, rows: Side, columns: Side) -> Tiling:
-    width, height = columns.window, rows.window
-    if spec.turn.lies:
-        width, height = height, width
-    made = replace(spec, width=width, height=height, out_width=columns.core, out_height=rows.core)
-    return Tiling(spec=made, rows=rows, columns=columns, overlap=reach.overlap)
+def _work(side: Side) -> int:
+    return side.window * len(side.starts)
 
 
-def _side(spec: GraphSpec, reach: Reach, count: int, *, has_network: bool, across: bool) -> Side | None:
-    """Cut one side into `count` tiles; None where they would be too many or too small."""
+def _sides(spec: GraphSpec, reach: Reach, *, has_network: bool, across: bool) -> list[Side]:
+    """Give the ways to cut one side: into 1 tile, 2 tiles and so on, while that makes windows shorter."""
     size, out = (spec.shown_width, spec.out_width) if across else (spec.shown_height, spec.out_height)
     factor = spec.target.across if across else spec.target.down
-    core = _core(out, count, factor, reach.overlap)
-    if core is None:
-        return None
-    firsts = [_down((out - core) * k // max(1, count - 1), factor) for k in range(count)]
-    taps = _taps(spec, size, out, across=across, has_network=has_network)
     unit = spec.source.across if across != spec.turn.lies else spec.source.down
     around = reach.halo + (_CHROMA_REACH * unit if unit > 1 else 0)
-    window, starts = _windows(size, [_needed(taps, first, core) for first in firsts], around, unit)
-    parts = {
-        name: [
-            resample.part(whole, first // by, -(-core // by), start=scale * start, size=scale * window)
-            for first, start in zip(firsts, starts, strict=True)
-        ]
-        for name, (whole, scale, by) in taps.items()
-    }
-    widest = {name: max(resample.block_window(each, BLOCK_ROWS) for each in cuts) for name, cuts in parts.items()}
-    return Side(
-        size=size,
-        out=out,
-        window=window,
-        starts=tuple(starts),
-        core=core,
-        firsts=tuple(firsts),
-        slots={name: _slot(cuts[0], widest[name]) for name, cuts in parts.items()},
-        lines=tuple(
-            {name: resample.blocks(cuts[k], BLOCK_ROWS, widest[name]) for name, cuts in parts.items()}
-            for k in range(count)
-        ),
-    )
+    taps = _taps(spec, size, out, across=across, has_network=has_network)
+    found: list[Side] = []
+    for count in range(1, _MOST + 1):
+        core = _core(out, count, factor, reach.overlap)
+        if core is None:
+            break
+        firsts = [_down((out - core) * k // max(1, count - 1), factor) for k in range(count)]
+        window, starts = _windows(size, [_needed(taps, first, core) for first in firsts], around, unit)
+        if not found or window < found[-1].window:
+            side = Side(size=size, window=window, starts=tuple(starts), core=core, firsts=tuple(firsts), taps=taps)
+            found.append(side)
+    return found
 
 
 def _core(out: int, count: int, factor: int, overlap: int) -> int | None:
@@ -202,7 +203,7 @@ def _core(out: int, count: int, factor: int, overlap: int) -> int | None:
         return out
     core = ceil((out + (count - 1) * (overlap + factor)) / count)
     core += (out - core) % factor
-    return core if overlap + factor < core < out and count <= _MOST else None
+    return core if overlap + factor < core < out else None
 
 
 def _taps(spec: GraphSpec, size: int, out: int, *, across: bool, has_network: bool) -> _Given:
@@ -231,10 +232,6 @@ def _windows(size: int, needed: list[tuple[int, int]], around: int, unit: int) -
     longest = max(min(size, high + around) - low for low, (_, high) in zip(lows, needed, strict=True))
     window = min(size, longest + (size - longest) % unit)
     return window, [min(low, size - window) for low in lows]
-
-
-def _slot(taps: Taps, window: int) -> Slot:
-    return Slot(size=taps.size, rows=taps.rows, blocks=-(-taps.rows // BLOCK_ROWS), window=window)
 
 
 def _down(value: int, unit: int) -> int:
