@@ -37,8 +37,8 @@ def small_network(scale: int, layers: int = 3) -> onnx.ModelProto:
     sides = [3, *[8] * (layers - 1), 3 * scale**2]
     convolutions = tuple(
         Convolution(
-            weight=rng.normal(0, 0.15, (after, before, 3, 3)).astype(np.float32),
-            bias=rng.normal(0, 0.05, after).astype(np.float32),
+            weight=rng.normal(0, 0.5 / before, (after, before, 3, 3)).astype(np.float32),
+            bias=rng.normal(0, 0.02, after).astype(np.float32),
         )
         for before, after in itertools.pairwise(sides)
     )
@@ -83,7 +83,8 @@ def apart(network: onnx.ModelProto | None, model: Model, spec: GraphSpec, most_p
     """Give by how many codes any sample of the tiled picture differs from the whole one's."""
     frame = Frame(planes=planes_of(spec.width, spec.height, spec.source), pts=7)
     whole, tiled = upscaler(network, model, spec, None), upscaler(network, model, spec, most_px)
-    pairs = zip(whole(frame).planes, tiled(frame).planes, strict=True)
+    pairs = list(zip(whole(frame).planes, tiled(frame).planes, strict=True))
+    assert all(len(np.unique(one)) > 20 for one, _ in pairs)  # a picture, not a clipped one
     return max(int(np.abs(one.astype(int) - other).max()) for one, other in pairs), tiled
 
 
@@ -166,7 +167,7 @@ def test_tiles_are_the_whole(
     most_px = max(600, size[0] * size[1] // share)
     try:
         most, _ = apart(NETWORKS[native], row(native), spec, most_px)
-    except (MemoryShortError, AssertionError):
+    except MemoryShortError:
         return  # too small a picture to be cut so
     assert most <= CODE
 

@@ -15,6 +15,7 @@ from fractions import Fraction
 
 import numpy as np
 import onnx
+from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 from uprez.job import Colour
@@ -91,11 +92,11 @@ def _planes(b: PlanesBuilder, rgb: str, spec: MotionSpec) -> list[onnx.ValueInfo
     """Give RGB [1, 3, H, W] as the planes of a frame."""
     colour, shapes = spec.colour, plane_shapes(spec.width, spec.height, spec.colour)
     to_rgb_matrix, black = rgb_from_codes(colour)
-    matrix = np.linalg.inv(to_rgb_matrix)
+    matrix: NDArray[np.float64] = np.linalg.inv(to_rgb_matrix).astype(np.float64)
     if colour.family != "yuv":
         # Of gray all three are luma; of RGB the planes are G, B, R.
-        order = np.eye(3)[[1, 2, 0]] if colour.family == "rgb" else np.full((1, 3), 1 / 3, np.float64)
-        codes = mix(b, "codes", rgb, np.asarray(order @ matrix, np.float64), order @ black)
+        order: NDArray[np.float64] = np.eye(3)[[1, 2, 0]] if colour.family == "rgb" else np.full((1, 3), 1 / 3)
+        codes = mix(b, "codes", rgb, order @ matrix, order @ black)
         layers = [b.part(f"code{number}", codes, 1, number, number + 1) for number in range(len(order))]
     else:
         across, down = colour.chroma_at
