@@ -28,7 +28,7 @@ from uprez.errors import (
     StoreError,
     UprezError,
 )
-from uprez.fleet import checks, download, forecast, markets, provisions, readiness, reconcile, resume, uploads
+from uprez.fleet import checks, download, forecast, markets, outcome, provisions, readiness, reconcile, resume, uploads
 from uprez.fleet.intake import Intake, take_in
 from uprez.fleet.interrupt import Interrupts
 from uprez.fleet.ledger import LeaseRow, Ledger, UploadLog, batch_lock, utc_now
@@ -143,6 +143,7 @@ async def _rent(batch: Batch, home: Home, ledger: Ledger, place: Place) -> None:
         length_s=0,
         grace_s=0,
         families=place.families,
+        memory_bytes=None if place.rented else settings.memory_bytes,
         status_url="",
         log_urls=(),
         next_sheet_url="",
@@ -283,6 +284,7 @@ def _tell_end(batch: Batch, home: Home, work: Work) -> None:
         batch.console.error(f"{work.job.source.name}: {work.error}", work.hint)
         return
     batch.console.ok("Processing completed successfully!")
+    outcome.tell(work, batch.console)
     _tell_result(batch, home, work)
 
 
