@@ -81,17 +81,17 @@ KEYS: dict[str, Key] = {
     "video.scale": Key(
         kind=kinds.SCALE, field="options.scale", remote="free", help="Output side over input side, 1 to 4 (default 2)."
     ),
-    "video.target_fps": Key(
-        kind=kinds.RATE,
-        field="options.target_fps",
-        remote="free",
-        help="Frames a second of the result; made in between.",
-    ),
     "video.factor": Key(
         kind=kinds.FACTOR,
         field="options.factor",
         remote="free",
-        help="Or so many times the frames (default 2).",
+        help="So many times the frames (default 2).",
+    ),
+    "video.target_fps": Key(
+        kind=kinds.RATE,
+        field="options.target_fps",
+        remote="free",
+        help="Or frames a second of the result, exactly.",
     ),
     "video.model": Key(kind=kinds.NAME, field="options.model", remote="free", help="See: uprez models list."),
     "video.codec": Key(
