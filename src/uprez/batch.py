@@ -43,7 +43,6 @@ from uprez.report.console import Console
 from uprez.report.fetching import Fetching
 from uprez.report.notify import Notifier
 from uprez.report.results import JobResult, JobState, Made, Output, Results
-from uprez.sheet import Sheet
 from uprez.store import keys
 from uprez.store.open import Home, exclusive, find_home, open_home, sweep
 
@@ -138,16 +137,6 @@ async def _rent(batch: Batch, home: Home, ledger: Ledger, place: Place) -> None:
     settings, console = batch.settings, batch.console
     works = [work for work in batch.intake.works if work.state == "open"]
     supplies = await background.start(partial(provisions.bring, settings, console, home, works, rented=place.rented))
-    sheet = Sheet(
-        lease="",
-        length_s=0,
-        grace_s=0,
-        families=place.families,
-        memory_bytes=None if place.rented else settings.memory_bytes,
-        status_url="",
-        log_urls=(),
-        next_sheet_url="",
-    )
     terms = markets.terms(settings, works, place, supplies.size)
     renter = Renter(
         market=place.market,
@@ -155,7 +144,7 @@ async def _rent(batch: Batch, home: Home, ledger: Ledger, place: Place) -> None:
         home=home,
         console=console,
         batch=batch.number,
-        sheet=sheet,
+        sheet=markets.sheet(settings, place),
         supplies=supplies,
         terms=terms,
     )
