@@ -28,7 +28,7 @@ from uprez.errors import (
     StoreError,
     UprezError,
 )
-from uprez.fleet import checks, download, forecast, markets, provisions, readiness, reconcile, resume, uploads
+from uprez.fleet import checks, download, forecast, markets, outcome, provisions, readiness, reconcile, resume, uploads
 from uprez.fleet.intake import Intake, take_in
 from uprez.fleet.interrupt import Interrupts
 from uprez.fleet.ledger import LeaseRow, Ledger, UploadLog, batch_lock, utc_now
@@ -43,7 +43,6 @@ from uprez.report.console import Console
 from uprez.report.fetching import Fetching
 from uprez.report.notify import Notifier
 from uprez.report.results import JobResult, JobState, Made, Output, Results
-from uprez.sheet import Sheet
 from uprez.store import keys
 from uprez.store.open import Home, exclusive, find_home, open_home, sweep
 
@@ -138,15 +137,6 @@ async def _rent(batch: Batch, home: Home, ledger: Ledger, place: Place) -> None:
     settings, console = batch.settings, batch.console
     works = [work for work in batch.intake.works if work.state == "open"]
     supplies = await background.start(partial(provisions.bring, settings, console, home, works, rented=place.rented))
-    sheet = Sheet(
-        lease="",
-        length_s=0,
-        grace_s=0,
-        families=place.families,
-        status_url="",
-        log_urls=(),
-        next_sheet_url="",
-    )
     terms = markets.terms(settings, works, place, supplies.size)
     renter = Renter(
         market=place.market,
@@ -154,7 +144,7 @@ async def _rent(batch: Batch, home: Home, ledger: Ledger, place: Place) -> None:
         home=home,
         console=console,
         batch=batch.number,
-        sheet=sheet,
+        sheet=markets.sheet(settings, place),
         supplies=supplies,
         terms=terms,
     )
@@ -283,6 +273,7 @@ def _tell_end(batch: Batch, home: Home, work: Work) -> None:
         batch.console.error(f"{work.job.source.name}: {work.error}", work.hint)
         return
     batch.console.ok("Processing completed successfully!")
+    outcome.tell(work, batch.console)
     _tell_result(batch, home, work)
 
 

@@ -64,6 +64,10 @@ class ModelError(UprezError):
     """A model's weights cannot be fetched, do not match their hash or cannot be run."""
 
 
+class MemoryShortError(ModelError):
+    """A device has too little memory for what was asked of it; smaller pieces may fit."""
+
+
 class EncodeError(UprezError):
     """No rung of the codec's ladder works here, or the chosen one failed in mid-run."""
 

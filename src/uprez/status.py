@@ -18,12 +18,15 @@ Fault = Literal["input", "model", "encode", "plan", "verify", "store", "lost", "
 """Why a task failed, as far as the controller's next step depends on it."""
 
 
+STAGES = ("decode", "interpolate", "upscale", "encode", "verify")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Stage:
     """What one stage of making a segment took."""
 
     name: str
-    """"decode", "interpolate", "upscale", "encode" or "verify"."""
+    """One of STAGES."""
     seconds: float
     """For which it worked; waiting for other stages is not counted."""
     frames: int

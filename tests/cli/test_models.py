@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -25,10 +26,21 @@ def test_every_model_is_listed(capsys: pytest.CaptureFixture[str], cache: Path) 
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines] == list(MODELS)
     for line, model in zip(lines, MODELS.values(), strict=True):
-        assert "scale" in line
+        assert ("scale" if model.kind == "upscale" else "frames between") in line
         assert model.licence in line
         assert line.endswith("not fetched" if model.source else "no weights needed")
     assert not cache.exists()
+
+
+def test_a_model_that_interpolates_is_listed_as_that(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has no scale that could be asked for."""
+    monkeypatch.setitem(MODELS, "rife", replace(MODELS["lanczos"], name="rife", kind="interp"))
+    with pytest.raises(SystemExit, match="0"):
+        run_cli(["models", "list"])
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("rife ")]
+    assert line.split() == ["rife", "frames", "between", "MIT", "no", "weights", "needed"]
 
 
 def test_a_model_without_weights_is_ready(capsys: pytest.CaptureFixture[str]) -> None:

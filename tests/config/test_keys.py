@@ -125,22 +125,24 @@ def test_the_file_with_every_key_loads() -> None:
     warnings = [note for note in settings.notes if note.startswith("[WARN]")]
     assert sum("batch.use_force_sync_onstart" in note for note in warnings) == 1
     (idle,) = [note for note in warnings if "does not act on it yet" in note]
-    default = {"video.precision"}
-    assert set(idle.partition(": ")[2].split(", ")) >= set(NOT_YET) - default
+    assert set(idle.partition(": ")[2].split(", ")) == set(NOT_YET)
+    assert (settings.options.target_fps, settings.options.factor) == (None, None), "an old file's, beside upscale"
+    assert settings.memory_bytes == 3 << 30
 
 
 @pytest.mark.usefixtures("account")
 @pytest.mark.parametrize("name", [name for name, key in KEYS.items() if key.field and not key.env_only])
 def test_every_key_is_read(name: str, folder: Path) -> None:
     """Setting a key changes the settings of the run: none is accepted and forgotten."""
-    if name == "video.mode":
-        pytest.skip("has one value until interpolation lands")
     section, _, key = name.rpartition(".")
-    text = {"b2.bucket": "all-films", "webhook_url": "https://example.org/hook"}.get(name, everything()[name])
+    texts = {"b2.bucket": "all-films", "webhook_url": "https://example.org/hook", "video.mode": "both"}
+    text = texts.get(name, everything()[name])
     top: dict[str, Any] = {
         "market": "auto",
         "b2": {"bucket": "films", "endpoint": "https://s3.eu-central-003.backblazeb2.com"},
     }
+    if name in ("video.target_fps", "video.factor", "video.strategy"):
+        top["video"] = {"mode": "both"}
     path = folder / "one.yaml"
     path.write_text(json.dumps(top), encoding="utf-8")
     before = load({}, config=path)

@@ -165,9 +165,17 @@ BAD = [
     ("scale", "1e999999999", "--scale", "1 to 4"),
     ("scale", "-2", "--scale", "1 to 4"),
     ("scale", "", "--scale", "1 to 4"),
-    ("mode", "both", "--mode", "--mode upscale"),
-    ("mode", "interp", "--mode", "--mode upscale"),
     ("mode", "upscal", "--mode", "upscale"),
+    ("factor", "1", "--factor", "above 1"),
+    ("factor", "16.1", "--factor", "up to 16"),
+    ("factor", "3/0", "--factor", "5/2"),
+    ("target_fps", "0.5", "--target-fps", "24000/1001"),
+    ("target_fps", "fast", "--target-fps", "23.976"),
+    ("strategy", "interp-first", "--strategy", "upscale-then-interp"),
+    ("precision", "int8", "--precision", "f16"),
+    ("memory", "511MiB", "--memory", "at least 512MiB"),
+    ("memory", "8", "--memory", "8G"),
+    ("memory", "lots", "--memory", "2GiB"),
     ("codec", "h265", "--codec", "hevc"),
     ("crf", -1, "--crf", "0 (best)"),
     ("crf", 64, "--crf", "0 (best)"),
@@ -223,7 +231,15 @@ BAD_FILES = [
     ("vast:\n  verified: perhaps", "config.yaml:2: vast.verified perhaps is neither true nor false"),
     ("vast:\n  gpu_models: [[a]]", "config.yaml:2: vast.gpu_models is a list, not a value"),
     ("vast:\n  type: spot", "config.yaml:2: vast.type spot is unknown"),
-    ("video:\n  mode: both", "config.yaml:2: video.mode both needs interpolation (RIFE)"),
+    ("video:\n  mode: all", "config.yaml:2: video.mode all is unknown"),
+    (
+        "video:\n  mode: both\n  cfr: 30",
+        "config.yaml:3: video.cfr 30 repeats frames, and mode both makes new ones",
+    ),
+    (
+        "video:\n  mode: interp\n  factor: 2\n  target_fps: 60",
+        "config.yaml:4: video.target_fps 60 and config.yaml:3: video.factor 2 exclude each other",
+    ),
     ("market: vast", "config.yaml:1: market vast: VAST_API_KEY is not set"),
     ("video:\n\tscale: 2", "config.yaml:2: is neither YAML nor JSON"),
     ("video:\n  scale: 2\n  scale: 3", "config.yaml:3: scale stands twice in its section"),
@@ -341,15 +357,112 @@ def test_what_is_no_longer_needed_warns_once_and_does_nothing(config: Write) -> 
 
 def test_what_has_no_effect_yet_is_said_in_one_line(config: Write) -> None:
     """Keys of a later version are named together, and only where they differ from the default."""
-    config("vast: {min_vram: 12, wait: true}\nvideo: {precision: f32, strategy: interp-first}\n")
-    assert load({}).notes == ("[WARN] read, but this version does not act on it yet: video.precision, video.strategy",)
+    config("vast: {min_vram: 12, wait: false}\nmax_machines: 2\nbatch: {skip_existing: true}\n")
+    assert load({}).notes == ("[WARN] read, but this version does not act on it yet: max_machines, vast.wait",)
 
 
-@pytest.mark.parametrize("mode", ["interp", "both"])
-def test_interpolation_says_what_is_missing(mode: str) -> None:
-    """Asking for frames in between names the network that this version lacks."""
-    with pytest.raises(UsageError, match="RIFE"):
-        load({"mode": mode})
+def test_each_mode_asks_for_what_it_does(config: Write) -> None:
+    """Whatever a file says beside a mode, the options hold what that mode uses: a job's id depends on nothing else."""
+    settings = "video: {scale: 3, model: lanczos, target_fps: 59.94, strategy: upscale-then-interp}\n"
+    config(settings)
+    ntsc = Fraction(60000, 1001)
+    assert load({}).options == Options(scale=Fraction(3), model="lanczos")
+    assert load({"mode": "interp"}).options == Options(mode="interp", scale=Fraction(1), target_fps=ntsc)
+    assert load({"mode": "both"}).options == Options(
+        mode="both", scale=Fraction(3), model="lanczos", target_fps=ntsc, strategy="upscale-then-interp"
+    )
+    config("")
+    assert load({"mode": "both"}).options == Options(mode="both")
+    assert load({"mode": "interp", "scale": "1.0"}).options == Options(mode="interp", scale=Fraction(1))
+
+
+def test_a_rate_or_a_factor_counts_by_its_layer(config: Write) -> None:
+    """They say the same in two ways: the higher layer is meant, be it a flag, a preset's own line or the file."""
+    config(
+        "video: {mode: interp, target_fps: 60}\n"
+        "presets:\n  below: {video: {target_fps: 50}}\n  thrice: {preset: below, video: {factor: 3}}\n"
+    )
+    assert load({}).options.target_fps == 60
+    by_flag = load({"factor": "5/2"}).options
+    assert (by_flag.factor, by_flag.target_fps) == (Fraction(5, 2), None)
+    by_preset = load({}, preset="thrice").options
+    assert (by_preset.factor, by_preset.target_fps) == (3, None)
+    again = load({"target_fps": "48"}, preset="thrice").options
+    assert (again.factor, again.target_fps) == (None, 48)
+    with pytest.raises(UsageError, match="--target-fps 48 and --factor 3 exclude each other"):
+        load({"target_fps": "48", "factor": "3"})
+
+
+@pytest.mark.parametrize(
+    ("mode", "name", "value", "use"),
+    [
+        ("upscale", "target_fps", "60", "--mode both or interp"),
+        ("upscale", "factor", "2", "--mode both or interp"),
+        ("upscale", "strategy", "upscale-then-interp", "--mode both"),
+        ("interp", "scale", "2", "--mode both"),
+        ("interp", "model", "lanczos", "--mode both"),
+        ("interp", "strategy", "interp-then-upscale", "--mode both"),
+    ],
+)
+def test_a_flag_that_means_nothing_to_the_mode_is_refused(
+    mode: str, name: str, value: str, use: str, config: Write
+) -> None:
+    """Whoever typed it wants something else; in a file or a preset it may be meant for another run."""
+    text = f"video: {{{name}: {value}, mode: {mode}}}\npresets: {{mine: {{video: {{{name}: {value}}}}}}}\n"
+    config(text)
+    assert load({}, preset="mine").options.mode == mode
+    with pytest.raises(UsageError, match=f"{value} means nothing to --mode {mode}") as caught:
+        load({name: value})
+    assert use in str(caught.value.hint)
+
+
+def test_a_constant_rate_by_repeating_excludes_one_by_interpolation() -> None:
+    """`--cfr` repeats frames: beside a mode that makes new ones the other flag is named."""
+    with pytest.raises(UsageError, match=r"--cfr 59\.94 repeats frames, and mode both makes new ones") as caught:
+        load({"mode": "both", "cfr": "59.94"})
+    assert "--target-fps 59.94" in str(caught.value.hint)
+
+
+def test_a_rate_that_nothing_uses_is_said_where_nobody_chose_the_mode(config: Write) -> None:
+    """Old files have `mode: upscale` beside `target_fps`, which never did anything; without a mode it is a mistake."""
+    config("video:\n  mode: upscale\n  target_fps: 60\n")
+    assert load({}).notes == ()
+    config("video:\n  target_fps: 60\n")
+    said = (
+        "[WARN] config.yaml:2: video.target_fps does nothing in mode upscale: mode both or interp makes frames between"
+    )
+    assert load({}).notes == (said,)
+    assert load({"mode": "upscale"}).notes == load({"mode": "both"}).notes == ()
+
+
+def test_half_precision_of_a_preset_is_a_wish(config: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A preset's f16 is meant for GPUs: on this machine, which computes on its CPU, it asks for nothing."""
+    assert load({}, preset="low").options.precision == "auto"
+    assert load({}, preset="high").options.precision == "f32"
+    assert load({"precision": "f16"}, preset="low").options.precision == "f16"
+    monkeypatch.setenv("VAST_API_KEY", "key")
+    monkeypatch.setenv("B2_KEY", "id")
+    monkeypatch.setenv("B2_SECRET", "secret")
+    config("b2: {bucket: films, endpoint: https://s3.eu-central-003.backblazeb2.com}\n")
+    rented = load({}, preset="low")
+    assert (rented.market, rented.options.precision) == ("vast", "f16")
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [
+        ("2GiB", 2 << 30),
+        ("8G", 8 << 30),
+        ("1500MB", 1_500_000_000),
+        ("0.5 GiB", 512 << 20),
+        ("536870912", 512 << 20),
+        ("1.5g", 3 << 29),
+        ("1TB", 10**12),
+    ],
+)
+def test_a_size_is_read_in_every_notation(text: str, size: int) -> None:
+    """MB is a million bytes, MiB and M are 2^20, as elsewhere; a bare number is bytes."""
+    assert load({"memory": text}).memory_bytes == size
 
 
 @pytest.mark.parametrize(

@@ -319,6 +319,16 @@ def test_it_may_make_renting_stricter(local: Write, server: Server) -> None:
     assert load({"max_price": "9"}).rental.max_usd_per_hour == 9
 
 
+def test_it_may_leave_less_memory_and_never_more(local: Write, server: Server) -> None:
+    """How much of this machine is used is a limit like the budget."""
+    local(f"memory: 4GiB\n{LOCAL}")
+    server.body = b"memory: 2GiB"
+    assert load({}).memory_bytes == 2 << 30
+    server.body = b"memory: 5G"
+    with pytest.raises(UsageError, match="memory 5G may only fall in a remote config: it is 4GiB without"):
+        load({})
+
+
 def test_an_input_dir_is_a_prefix_of_the_bucket(local: Write, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     """One bare word lies below input/; without a bucket there is nothing that it could name."""
     monkeypatch.setenv("B2_KEY", "id")

@@ -16,6 +16,8 @@ from uprez.fleet import plan as plans
 from uprez.fleet.ledger import Ledger
 from uprez.fleet.work import Work
 from uprez.job import Encoding, Job, Options, Pin, Plan, Preflight, Source, Survey, Video
+from uprez.models import MODELS, Model
+from uprez.models.needed import INTERPOLATOR
 from uprez.report.console import Console
 from uprez.store.open import Home, open_home
 
@@ -35,6 +37,23 @@ PREFLIGHT = Preflight(
 def video() -> Video:
     """100 frames of 320x180 at 25 a second."""
     return VIDEO
+
+
+@pytest.fixture
+def rife(monkeypatch: pytest.MonkeyPatch) -> Model:
+    """Give an interpolating model a row without weights: nothing of these tests is fetched or run."""
+    row = Model(
+        name=INTERPOLATOR,
+        kind="interp",
+        architecture="ifnet",
+        native_scale=1,
+        scales=(Fraction(1), Fraction(1)),
+        licence="MIT",
+        tiles=False,
+        macs_per_pixel=200_000,
+    )
+    monkeypatch.setitem(MODELS, INTERPOLATOR, row)
+    return row
 
 
 @pytest.fixture(scope="session")

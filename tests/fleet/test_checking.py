@@ -14,7 +14,7 @@ from uprez.fleet.checking import Checks
 from uprez.fleet.work import Piece, Work
 from uprez.job import Pin
 from uprez.report.console import Console
-from uprez.status import Done, Fault
+from uprez.status import Done, Fault, Stage
 from uprez.store.open import Home
 
 MakeWork = Callable[[str, int], Work]
@@ -62,6 +62,31 @@ def test_one_machine_is_heard_once(looking: Checks, shunned: list[str], work_of:
     assert shunned == ["machine-b"]
     looking.begin("machine-c", work, Piece("enhance", 2), Done(task="c-1", key="", fault=fault, error="nor here"))
     assert work.plan is None, "the second machine in a row"
+
+
+def test_what_a_segment_took_is_kept_when_it_counts(
+    looking: Checks, work_of: MakeWork, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its stages and the frames that needed no work are those of segments that count, and of no others."""
+    work = work_of("job", 3)
+
+    def found(*arguments: object) -> Pin:
+        if arguments[2] == 1:
+            raise VerifyError("spoilt")
+        return PIN
+
+    monkeypatch.setattr(checks, "segment", found)
+    stages = (Stage(name="decode", seconds=1.5, frames=10),)
+
+    async def run() -> None:
+        for segment in (0, 1):
+            done = Done(task=f"a-{segment}", key="k", stages=stages, reused=4, held=1)
+            looking.begin("machine-a", work, Piece("enhance", segment), done)
+        await looking.settle()
+
+    asyncio.run(run())
+    assert (work.computed, work.reused, work.held) == (1, 4, 1)
+    assert work.stages == {"decode": stages[0]}
 
 
 def test_a_check_of_a_plan_that_was_given_up_is_nobodys(

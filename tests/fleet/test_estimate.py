@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from uprez.fleet.estimate import estimate, part_frames
+from uprez.fleet.estimate import estimate, part_frames, result_bytes, result_frames
 from uprez.job import Options, Video
 
 SECONDS = st.fractions(min_value=0, max_value=10, max_denominator=1000)
@@ -47,6 +47,41 @@ def test_part_is_never_more_than_the_whole(video: Video, start: Fraction, durati
     frames = part_frames(video, Options(start=start, duration=duration))
     assert frames is not None
     assert 0 <= frames <= 100
+
+
+@pytest.mark.usefixtures("rife")
+@pytest.mark.parametrize(
+    ("options", "frames", "fps", "upscaled", "interpolated"),
+    [
+        (Options(mode="interp", scale=Fraction(1)), 200, 50, 0, 200),
+        (Options(mode="both"), 200, 50, 200, 200),
+        (Options(mode="both", target_fps=Fraction(60), duration=Fraction(2)), 120, 60, 120, 120),
+        (Options(mode="both", factor=Fraction(5, 2)), 250, Fraction(125, 2), 250, 250),
+        (Options(mode="both", strategy="upscale-then-interp"), 200, 50, 100, 4 * 200),
+        (Options(cfr=Fraction(30)), 120, 30, 100, 0),
+        (Options(cfr=Fraction(10)), 40, 10, 40, 0),
+    ],
+)
+def test_interpolation_is_counted_by_its_frames_and_its_size(
+    video: Video, options: Options, frames: int, fps: Fraction, upscaled: int, interpolated: int
+) -> None:
+    """Of 100 frames: how many come out, at which rate, and how often each network sees how many pixels."""
+    figures = estimate(video, options)
+    assert (figures.source_frames, figures.frames, figures.fps) == (part_frames(video, options), frames, fps)
+    due = 320 * 180 * (619_200 * upscaled + 200_000 * interpolated) / 1e9
+    assert figures.work_gmac == pytest.approx(due)
+    assert result_bytes(video, options) == round(frames * figures.width * figures.height * 0.25 / 8)
+
+
+@pytest.mark.usefixtures("rife")
+def test_what_a_header_does_not_say_is_not_invented(video: Video) -> None:
+    """Frames at a constant rate follow from the length, or from count and rate; a factor needs the count alone."""
+    at_60, twice = Options(mode="interp", target_fps=Fraction(60)), Options(mode="interp")
+    bare = replace(video, duration=None)
+    assert (result_frames(bare, at_60), result_frames(bare, twice)) == (240, 200)
+    less = replace(bare, rate=None)
+    assert (result_frames(less, at_60), result_frames(less, twice)) == (None, 200)
+    assert (estimate(less, at_60).fps, estimate(less, twice).fps) == (60, None)
 
 
 def test_estimate_gives_output_size_and_work(video: Video) -> None:

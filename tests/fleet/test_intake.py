@@ -14,7 +14,9 @@ from house import write_clip
 from uprez.config.layers import load
 from uprez.config.settings import Settings
 from uprez.errors import UsageError
+from uprez.fleet import forecast
 from uprez.fleet.intake import Intake, take_in
+from uprez.models import MODELS, Model, weights
 from uprez.report.console import Console
 
 
@@ -46,6 +48,50 @@ def hdr_clip(path: Path) -> None:
         for _ in range(3):
             container.mux(stream.encode(av.VideoFrame(64, 64, "yuv420p10le")))
         container.mux(stream.encode(None))
+
+
+@pytest.mark.usefixtures("rife")
+def test_a_mode_that_interpolates_names_frames_and_rate(inputs: Path) -> None:
+    """What a dry run says of each video and of all: frames and rate of the result, by which models, and its name."""
+    for name in ("a.mp4", "b.mp4"):
+        write_clip(inputs / name, 10, (64, 48), 0 if name == "a.mp4" else 9)
+    for flags, outputs, line in (
+        ({"mode": "interp", "model": None}, "2xfps", "64x48, ~20 frames at 50 fps by rife"),
+        ({"mode": "both", "target_fps": "59.94"}, "x2-59.94fps", "128x96, ~24 frames at 59.94 fps by lanczos and rife"),
+        ({"mode": "both", "factor": "5/2"}, "x2-2.5xfps", "128x96, ~25 frames at 62.5 fps by lanczos and rife"),
+    ):
+        settings = replace(load({"model": "lanczos", **flags}), dry_run=True)
+        said = io.StringIO()
+        console = Console(stream=said)
+        intake = take_in(settings, console, None)
+        forecast.tell(intake, settings, console)
+        assert [work.output for work in intake.jobs] == [f"a.{outputs}.mp4", f"b.{outputs}.mp4"]
+        assert f"[INFO] a.mp4: 64x48 h264, ~10 frames -> {line}\n" in said.getvalue()
+        count = int(line.partition("~")[2].partition(" ")[0])
+        assert f"~20 frames -> ~{2 * count} frames\n" in said.getvalue()
+
+
+def test_an_ids_model_is_all_that_the_job_needs(inputs: Path, rife: Model) -> None:
+    """One model's digest is its own, as it always was; of two it depends on both."""
+    write_clip(inputs / "a.mp4", 10, (64, 48), 0)
+
+    def digest(**flags: object) -> str:
+        (work,) = taken(**flags)[0].works
+        return work.job.model_sha256
+
+    lanczos, both, between = digest(), digest(mode="both"), digest(mode="interp", model=None)
+    assert lanczos == weights.sha256_of_model(MODELS["lanczos"])
+    assert between == weights.sha256_of_model(rife)
+    assert len({lanczos, both, between, digest(mode="both", model="realesr-animevideov3")}) == 4
+
+
+@pytest.mark.usefixtures("inputs", "rife")
+def test_a_model_that_interpolates_makes_no_picture_larger() -> None:
+    """Named as what upscales it is refused, with what it is for; the mode interp brings it by itself."""
+    with pytest.raises(UsageError, match="--model rife makes frames between others") as caught:
+        taken(model="rife")
+    assert "--mode interp or both uses it; to make pictures larger: realesr-animevideov3" in str(caught.value.hint)
+    assert taken(mode="interp", model=None)[0].jobs == ()
 
 
 @pytest.mark.usefixtures("inputs")

@@ -115,6 +115,28 @@ def test_plan_fixes_part_size_and_cuts(survey: Survey) -> None:
     assert made.preflight == survey.preflight
 
 
+@pytest.mark.parametrize(
+    ("options", "frames", "rate"),
+    [
+        (Options(), 3000, 25),
+        (Options(mode="interp", scale=Fraction(1)), 6000, 50),
+        (Options(mode="both", target_fps=Fraction(60)), 7200, 60),
+        (Options(mode="both", factor=Fraction(5, 2), strategy="upscale-then-interp"), 7500, Fraction(125, 2)),
+    ],
+)
+def test_a_segment_of_a_result_with_more_frames_lasts_no_longer(
+    survey: Survey, options: Options, frames: int, rate: Fraction
+) -> None:
+    """Segments are at most 60 s of what comes out, and all of them together are all of it."""
+    video = plain.counted(3000)
+    fast = replace(survey.preflight, seconds_per_frame=0.001)
+    made = plans.make("job", 1, options, Survey(index=plain.indexed(video, 3000), preflight=fast), container="mkv")
+    assert made.frames == frames
+    assert (made.first, made.count) == (0, 3000)
+    longest = max(segment.count for segment in made.segments)
+    assert 30 * rate < longest <= 60 * rate
+
+
 def test_plan_of_nothing_is_refused(survey: Survey) -> None:
     """A start behind the end is the input's fault, said as such."""
     with pytest.raises(InputError):

@@ -18,13 +18,14 @@ from av.video.plane import VideoPlane
 
 import plain
 from uprez.errors import EncodeError, StoreError
-from uprez.job import Colour, Mastering
-from uprez.media import decode, probe
+from uprez.job import Colour, Mastering, Options
+from uprez.media import decode, encode, probe
 from uprez.media.colour import prores_colour, tags_for
 from uprez.media.encode import Choice, Encoder, Picture, choose, encoding, extradata_sha256
 from uprez.media.frame import Frame
 from uprez.media.ladders import LADDERS, PIX_FMTS, Rung
 from uprez.media.layouts import layout
+from uprez.media.target import target
 
 SOFTWARE = {"h264": "libx264", "hevc": "libx265", "av1": "libsvtav1", "prores": "prores_ks", "ffv1": "ffv1"}
 
@@ -426,3 +427,25 @@ def test_narrow_pictures_are_not_for_svt(size: tuple[int, int], ends: bool) -> N
     else:
         with pytest.raises(EncodeError, match="libsvtav1: never ends at such a shape"):
             choose("av1", picture, crf=None, threads=2)
+
+
+def test_a_rate_beyond_an_encoders_is_no_reason_to_fail() -> None:
+    """SVT-AV1 refuses more than 240 frames a second; what it is told matters to nothing but its rate control."""
+    options = Options(mode="interp", scale=Fraction(1), factor=Fraction(16), codec="av1")
+    video = replace(plain.VIDEO, rate=Fraction(60))
+    told = encode.picture(video, options, target(video, options))
+    assert choose("av1", told, crf=None, threads=2, preset="12").encoding.rung == "libsvtav1"
+    assert encode.picture(video, options, target(video, replace(options, codec="hevc"))).rate == 960
+
+
+@pytest.mark.parametrize(("rate", "primaries"), [(Fraction(25), 5), (Fraction(30000, 1001), 6), (None, 5)])
+def test_more_frames_a_second_are_no_other_colour(tmp_path: Path, rate: Fraction | None, primaries: int) -> None:
+    """PAL at 60 frames a second has PAL's primaries still: what nobody stated is told by the source's rate."""
+    untagged = Colour(matrix="bt601", full_range=False, siting="left")
+    video = replace(plain.VIDEO, rate=rate, colour=untagged)
+    options = Options(mode="interp", scale=Fraction(1), target_fps=Fraction(60), codec="ffv1")
+    told = encode.picture(video, options, target(video, options))
+    assert told.rate == 60
+    path = tmp_path / "segment.mkv"
+    _write(path, choose("ffv1", told, crf=None, threads=2), 1, told)
+    assert probe.quick(path.as_uri()).colour.tag_primaries == primaries

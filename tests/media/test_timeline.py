@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import pairwise
 from math import floor
@@ -13,8 +13,20 @@ from hypothesis import strategies as st
 
 from plain import VIDEO
 from uprez.errors import InputError
-from uprez.job import Index
-from uprez.media.timeline import KEEP, MOST_TICKS, Constant, Factor, Rate, Shown, Timeline, select, timeline
+from uprez.job import Index, Mode, Options
+from uprez.media.timeline import (
+    KEEP,
+    MOST_TICKS,
+    Constant,
+    Factor,
+    Rate,
+    Shown,
+    Timeline,
+    asked,
+    rate_of,
+    select,
+    timeline,
+)
 
 
 def _index(pts: list[int], time_base: Fraction = Fraction(1, 1000), last: int = 40) -> Index:
@@ -98,7 +110,6 @@ class Case:
     index: Index
     first: int
     count: int
-    cuts: frozenset[int]
     rate: Rate
     times: Timeline
 
@@ -117,15 +128,14 @@ def _cases(draw: st.DrawFn, *, exact: bool = False) -> Case:
     index = draw(_indexes(_BASES | _ANY_BASE | _FINE_BASE))
     first = draw(st.integers(0, len(index.pts) - 1))
     count = draw(st.integers(1, len(index.pts) - first))
-    cuts = draw(st.frozensets(st.integers(0, len(index.pts)), max_size=10))
     rate = draw(_rates(index, first, count))
     between = draw(st.sampled_from([True, True, False]))
     try:
-        times = timeline(index, first, count, rate=rate, cuts=cuts, between=between)
+        times = timeline(index, first, count, rate=rate, between=between)
     except InputError:
         reject()  # closer than any clock tells apart
     assume(not exact or _exact(times))
-    return Case(index=index, first=first, count=count, cuts=cuts, rate=rate, times=times)
+    return Case(index=index, first=first, count=count, rate=rate, times=times)
 
 
 @st.composite
@@ -205,17 +215,17 @@ def test_a_frame_made_is_shown_when_its_place_is_due(case: Case) -> None:
 
 
 @given(case=_cases(exact=True))
-def test_only_cuts_the_end_and_the_wish_hold_a_frame(case: Case) -> None:
-    """Between two frames of one scene something is made; across a cut, after the last frame or unasked never."""
+def test_only_the_end_and_the_wish_hold_a_frame(case: Case) -> None:
+    """Between two frames something is due, whatever they show; after the last frame or unasked never."""
     times, last = case.times, case.first + case.count - 1
     for frame in _whole(times):
         on_time = case.seconds(Fraction(frame.left)) == frame.pts * times.time_base
-        held = frame.left + 1 in case.cuts or frame.left == last or not times.between
+        held = frame.left == last or not times.between
         assert (frame.fraction == 0) == (on_time or held)
 
 
 @given(case=_cases())
-def test_cuts_and_the_wish_to_make_nothing_move_no_frame(case: Case) -> None:
+def test_the_wish_to_make_nothing_moves_no_frame(case: Case) -> None:
     """What is held keeps its place and its time: nothing is dropped or shortened."""
     plain = timeline(case.index, case.first, case.count, rate=case.rate)
     assert (case.times.pts, case.times.end, case.times.origin) == (plain.pts, plain.end, plain.origin)
@@ -335,17 +345,6 @@ def test_unequal_gaps_at_a_constant_rate() -> None:
     assert [(frame.left, frame.fraction) for frame in _whole(times)] == [(0, 0), (0, Fraction(1, 2)), (1, 0), (2, 0)]
 
 
-def test_a_cut_is_held_until_its_frame() -> None:
-    """Of a new scene nothing is seen before its first frame."""
-    times = timeline(_index([0, 40, 80]), 0, 3, rate=Factor(Fraction(3)), cuts=frozenset({2}))
-    third = Fraction(1, 3)
-    assert [(frame.left, frame.fraction) for frame in _whole(times)] == [
-        *[(0, 0), (0, third), (0, 2 * third)],
-        *[(1, 0)] * 3,
-        *[(2, 0)] * 3,
-    ]
-
-
 def test_without_a_model_frames_are_repeated_and_left_out() -> None:
     """25 to 30 frames a second shows every fifth frame twice, 25 to 20 leaves every fifth out."""
     index = _film(10, Fraction(25), Fraction(1, 1000))
@@ -386,6 +385,112 @@ def test_a_segment_costs_what_it_holds() -> None:
     (last,) = times.shown(times.frames - 1, 1)
     assert (last.left, last.pts * times.time_base) == (1, 360_000 - Fraction(1, 1000))
     assert times.needed(times.frames // 2 - 2, 2) == (0, 2)
+
+
+# --- as options ask for it
+
+
+def _due(index: Index, fps: Fraction | None, factor: Fraction) -> list[Fraction]:
+    """Work out when each output frame is shown, in seconds, from nothing but the definition."""
+    marks = [pts * index.time_base for pts in (*index.pts, index.pts[-1] + index.last_duration)]
+    if fps is not None:
+        count = floor((marks[-1] - marks[0]) * fps + Fraction(1, 2))
+        return [marks[0] + number / fps for number in range(count)]
+    places = [number / factor for number in range(floor(len(index.pts) * factor + Fraction(1, 2)))]
+    return [
+        marks[floor(place)] + (marks[floor(place) + 1] - marks[floor(place)]) * (place - floor(place))
+        for place in places
+    ]
+
+
+_VFR = _index([0, 33, 66, 500, 520, 1520, 1530, 1600], Fraction(1, 1000), 25)
+_FILM = _film(240, Fraction(24000, 1001), Fraction(1, 24000))
+_PAL = _film(250, Fraction(25), Fraction(1, 12800), begin=-7)
+_NTSC = _film(300, Fraction(30000, 1001), Fraction(1, 90000), begin=1001)
+
+
+@pytest.mark.parametrize("mode", ["interp", "both"])
+@pytest.mark.parametrize(
+    ("index", "fps", "factor", "frames"),
+    [
+        (_FILM, None, None, 480),
+        (_PAL, None, Fraction(2), 500),
+        (_FILM, Fraction(60), None, 601),
+        (_PAL, Fraction(60), None, 600),
+        (_NTSC, Fraction(60), None, 601),
+        (_FILM, None, Fraction(5, 2), 600),
+        (_FILM, Fraction(60000, 1001), None, 600),
+        (_VFR, None, Fraction(2), 16),
+        (_VFR, Fraction(60), None, 98),
+    ],
+)
+def test_what_options_ask_for_is_exact(
+    mode: Mode, index: Index, fps: Fraction | None, factor: Fraction | None, frames: int
+) -> None:
+    """Every frame is due at the very time its definition says, and lies there between the source's two frames."""
+    options = Options(mode=mode, target_fps=fps, factor=factor)
+    times = asked(index, 0, len(index.pts), options)
+    due = _due(index, fps, factor or Fraction(2))
+    assert times.frames == frames == len(due)
+    assert [(pts + times.origin) * times.time_base for pts in times.pts] == due
+    marks = [pts * index.time_base for pts in index.pts]
+    for at, frame in zip(due, _whole(times), strict=True):
+        if frame.left == len(marks) - 1:
+            assert frame.fraction == 0, "after the last frame there is none to go to"
+        else:
+            assert marks[frame.left] + (marks[frame.left + 1] - marks[frame.left]) * frame.fraction == at
+    assert any(frame.fraction for frame in _whole(times))
+
+
+def test_a_variable_rate_stays_one_by_a_factor_and_none_by_a_rate() -> None:
+    """Twice the frames of a telephone's video are as uneven as these; at 60 a second they are even."""
+    by_factor, by_rate = (
+        asked(_VFR, 0, len(_VFR.pts), options)
+        for options in (Options(mode="interp"), Options(mode="interp", target_fps=Fraction(60)))
+    )
+    gaps = [{later - earlier for earlier, later in pairwise(times.pts)} for times in (by_factor, by_rate)]
+    assert (len(gaps[0]) > 5, len(gaps[1])) == (True, 1)
+    ends = [(times.end + times.origin) * times.time_base for times in (by_factor, by_rate)]
+    assert ends[0] == Fraction(1625, 1000)
+    assert abs(ends[1] - ends[0]) <= Fraction(1, 120)
+
+
+def test_without_interpolation_nothing_is_due_between_frames() -> None:
+    """The mode upscale shows the source's frames, at their own times or at a constant rate."""
+    same = asked(_PAL, 0, 250, Options(target_fps=Fraction(60), factor=Fraction(3)))
+    assert same == timeline(_PAL, 0, 250, between=False)
+    repeated = asked(_PAL, 0, 250, Options(cfr=Fraction(60)))
+    assert {frame.fraction for frame in _whole(repeated)} == {Fraction(0)}
+    assert repeated.pts == asked(_PAL, 0, 250, Options(mode="both", target_fps=Fraction(60))).pts
+
+
+@pytest.mark.parametrize(
+    ("options", "rate", "due"),
+    [
+        (Options(), Fraction(25), Fraction(25)),
+        (Options(), None, None),
+        (Options(cfr=Fraction(30)), None, Fraction(30)),
+        (Options(mode="both"), Fraction(24000, 1001), Fraction(48000, 1001)),
+        (Options(mode="interp", factor=Fraction(5, 2)), Fraction(24000, 1001), Fraction(60000, 1001)),
+        (Options(mode="interp", factor=Fraction(5, 2)), None, None),
+        (Options(mode="interp", target_fps=Fraction(60)), Fraction(25), Fraction(60)),
+        (Options(target_fps=Fraction(60)), Fraction(25), Fraction(25)),
+    ],
+)
+def test_the_rate_of_a_result_is_the_one_asked_for(
+    options: Options, rate: Fraction | None, due: Fraction | None
+) -> None:
+    """Encoders, cuts and people are told the result's rate and not the source's."""
+    assert rate_of(replace(VIDEO, rate=rate), options) == due
+
+
+def test_a_rate_of_numbers_that_encoders_do_not_take_is_the_nearest() -> None:
+    """Their fields have 32 bits; times do not come from it."""
+    video, factor = replace(VIDEO, rate=Fraction(23_976_024, 1_000_001)), Fraction("2.123456789")
+    rate = rate_of(video, Options(mode="interp", factor=factor))
+    assert rate is not None
+    assert max(rate.as_integer_ratio()) <= MOST_TICKS
+    assert abs(float(rate) - 23.976 * 2.123456789) < 1e-4
 
 
 # --- clocks that containers cannot keep

@@ -19,11 +19,11 @@ GROUPS: dict[str, tuple[str, ...]] = {
         *("max_files", "dry_run", "download"),
     ),
     "Picture": (
-        *("scale", "model", "mode", "codec", "crf", "encoder_preset", "pix_fmt", "container", "drop_unsupported"),
-        *("precision", "start", "duration", "deinterlace", "cfr", "segment_frames", "target_fps", "strategy"),
-        "lowres_strategy",
+        *("mode", "scale", "model", "factor", "target_fps", "strategy", "precision", "codec", "crf"),
+        *("encoder_preset", "pix_fmt", "container", "drop_unsupported", "start", "duration", "deinterlace", "cfr"),
+        *("segment_frames", "lowres_strategy"),
     ),
-    "Market and limits": ("market", "budget", "max_machines", "max_runtime", "wait"),
+    "Market and limits": ("market", "budget", "max_machines", "max_runtime", "memory", "wait"),
     "Bucket and remote config": (
         *("bucket", "endpoint", "region", "state_prefix", "config_url", "config_optional", "webhook_url"),
     ),
@@ -37,7 +37,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     ),
 }
 """Every flag of a setting, as --help shows them."""
-PICTURE = GROUPS["Picture"]
+PICTURE = (*GROUPS["Picture"], "memory")
 """The flags of `uprez enhance`."""
 
 Preset = Annotated[str | None, typer.Option(help="low, balanced, high or one of your own.", metavar="NAME")]

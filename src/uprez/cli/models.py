@@ -28,6 +28,7 @@ def list_models() -> None:
     for model in MODELS.values():
         least, most = model.scales
         scales = f"scale {least}" if least == most else f"scale {least} to {most}"
+        does = scales if model.kind == "upscale" else "frames between"
         state = (
             "no weights needed"
             if model.source is None
@@ -35,7 +36,7 @@ def list_models() -> None:
             if weights.is_cached(model, cache)
             else "not fetched"
         )
-        typer.echo(f"{model.name:22} {scales:14} {model.licence:14} {state}")
+        typer.echo(f"{model.name:22} {does:14} {model.licence:14} {state}")
 
 
 @app.command("pull")

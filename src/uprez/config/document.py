@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from uprez.config.keys import KEYS, SECTIONS
+from uprez.config.keys import KEYS, RIVALS, SECTIONS
 from uprez.config.kinds import Kind, Value, nearest
 from uprez.config.locations import shown
 from uprez.config.settings import Origin
@@ -32,6 +32,12 @@ class Given:
 
 Values = dict[str, Given]
 """By dotted key."""
+
+
+def laid_over(below: Values, above: Values) -> Values:
+    """Lay a layer over others: of what it sets, theirs no longer counts, nor their other way to say the same."""
+    gone = {RIVALS[name] for name in above if name in RIVALS}
+    return {**{name: given for name, given in below.items() if name not in gone}, **above}
 
 
 @dataclass(frozen=True, kw_only=True)

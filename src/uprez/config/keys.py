@@ -51,6 +51,12 @@ KEYS: dict[str, Key] = {
     ),
     "start": Key(kind=kinds.TIME, field="options.start", help="Begin here: seconds or h:mm:ss."),
     "duration": Key(kind=kinds.LENGTH, field="options.duration", help="Process this much of the video."),
+    "memory": Key(
+        kind=kinds.SIZE,
+        field="memory_bytes",
+        remote="falls",
+        help="Main memory that work here may use (default: most).",
+    ),
     "state_prefix": Key(kind=kinds.PREFIX, field="state_prefix", help="Name of uprez's own folder beside the results."),
     "webhook_url": Key(
         kind=kinds.WEBHOOK,
@@ -70,16 +76,22 @@ KEYS: dict[str, Key] = {
         kind=choice("upscale", "interp", "both"),
         field="options.mode",
         remote="free",
-        help="upscale (interp and both come with RIFE).",
+        help="upscale, interp (more frames), or both.",
     ),
     "video.scale": Key(
         kind=kinds.SCALE, field="options.scale", remote="free", help="Output side over input side, 1 to 4 (default 2)."
     ),
-    "video.target_fps": Key(
-        kind=number("1", "1000", "frames a second, such as 60"),
+    "video.factor": Key(
+        kind=kinds.FACTOR,
+        field="options.factor",
         remote="free",
-        not_yet=True,
-        help="Frames a second to make in between.",
+        help="So many times the frames (default 2).",
+    ),
+    "video.target_fps": Key(
+        kind=kinds.RATE,
+        field="options.target_fps",
+        remote="free",
+        help="Or frames a second of the result, exactly.",
     ),
     "video.model": Key(kind=kinds.NAME, field="options.model", remote="free", help="See: uprez models list."),
     "video.codec": Key(
@@ -131,12 +143,20 @@ KEYS: dict[str, Key] = {
         help="Leave out what the container cannot carry.",
     ),
     "video.precision": Key(
-        kind=choice("auto", "f32", "f16"), remote="free", not_yet=True, help="auto, f32 or f16: how the model computes."
+        kind=choice("auto", "f32", "f16"),
+        field="options.precision",
+        remote="free",
+        help="How models compute (auto: f16 on GPUs, f32 on CPUs).",
     ),
     "video.overwrite": Key(
         kind=kinds.SWITCH, field="overwrite", remote="free", help="Replace a foreign file that has the output's name."
     ),
-    "video.strategy": Key(kind=kinds.NAME, remote="free", not_yet=True, help="Order of upscaling and interpolation."),
+    "video.strategy": Key(
+        kind=choice("interp-then-upscale", "upscale-then-interp", metavar="ORDER"),
+        field="options.strategy",
+        remote="free",
+        help="interp-then-upscale (default) or upscale-then-interp.",
+    ),
     # Which of the videos.
     "batch.input_dir": Key(
         kind=kinds.PLACE, field="input_dir", remote="prefix", flag=False, help="The same as video.input_dir, below it."
@@ -375,6 +395,8 @@ KEYS: dict[str, Key] = {
     },
 }
 
+RIVALS = {"video.target_fps": "video.factor", "video.factor": "video.target_fps"}
+"""Two ways to say one thing: the one in the higher layer is meant."""
 SECTIONS = frozenset(name.partition(".")[0] for name in KEYS if "." in name)
 NOT_YET = tuple(name for name, key in KEYS.items() if key.not_yet)
 """Keys that are read and checked, and not acted on by this version. A test keeps the list exact."""

@@ -38,6 +38,14 @@ UNWRITTEN = ("avi", "webm", "ts", "m4v", "wmv", "flv", "mpg", "mpeg")
 _NUMBER = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?")
 """No exponents: a Fraction of 1e999999999 would fill the memory."""
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]{1,61}[A-Za-z0-9]")
+LEAST_MEMORY = 512 << 20
+"""Bytes without which no worker gets anywhere."""
+_BYTES = {"b": 1} | {
+    letter + rest: (1000 if rest == "b" else 1024) ** power
+    for power, letter in enumerate("kmgt", 1)
+    for rest in ("", "b", "ib", "i")
+}
+"""Of a unit: MB is a million, MiB and M are 2^20."""
 SWITCHES = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
 
 
@@ -128,6 +136,30 @@ def _rate(text: str) -> Value:
     if not 1 <= rate <= 1000:
         raise ValueError("cannot be done")
     return rate
+
+
+def _factor(text: str) -> Value:
+    """Read "2", "2.5" or "5/2"."""
+    top, _, bottom = text.partition("/")
+    if not _NUMBER.fullmatch(top) or not re.fullmatch(r"[0-9]{1,9}", bottom or "1") or not int(bottom or "1"):
+        raise ValueError("is not a number")
+    factor = Fraction(top) / int(bottom or "1")
+    if not 1 < factor <= 16:
+        raise ValueError("cannot be done")
+    return factor
+
+
+def _size(text: str) -> Value:
+    """Read "2GiB", "8G", "1500MB" or a number of bytes."""
+    found = re.fullmatch(r"([0-9]{1,15}(?:\.[0-9]{1,9})?) ?([kmgt]i?b?|b)?", text.lower())
+    if not found:
+        raise ValueError("is not a size")
+    size = Fraction(found[1]) * _BYTES[found[2] or "b"]
+    if size < LEAST_MEMORY:
+        raise ValueError("is too small")
+    if size > 2**50:
+        raise ValueError("is too large")
+    return int(size)
 
 
 def seconds(text: str) -> Fraction:
@@ -269,6 +301,8 @@ LENGTH = Kind(
     allowed="more than 0 seconds: write seconds (1.5) or hours:minutes:seconds (1:02:03)",
     metavar="TIME",
 )
+FACTOR = Kind(read=_factor, allowed="above 1 and up to 16, such as 2, 2.5 or 5/2", metavar="NUMBER")
+SIZE = Kind(read=_size, allowed="at least 512MiB, such as 2GiB, 1500MB or 8G (which is 8GiB)", metavar="SIZE")
 RATE = Kind(read=_rate, allowed="1 to 1000 frames a second, such as 25, 23.976 or 24000/1001", metavar="FPS")
 SWITCH = Kind(read=_switch, allowed="true or false", metavar="")
 TEXT = Kind(read=_text, allowed="some text", metavar="TEXT")

@@ -12,7 +12,7 @@ from importlib import resources
 from pathlib import Path
 
 from uprez.config import presets, remote, variables
-from uprez.config.document import Document, Preset, Reader, Values, read
+from uprez.config.document import Document, Preset, Reader, Values, laid_over, read
 from uprez.config.environment import folders
 from uprez.config.keys import FLAGS, KEYS, flag_of
 from uprez.config.kinds import nearest
@@ -69,7 +69,7 @@ class _Layers:
         values: Values = {}
         ranks: dict[str, int] = {}
         for rank, layer in enumerate(stack[:4] if below else stack):
-            values.update(layer)
+            values = laid_over(values, layer)
             ranks.update(dict.fromkeys(layer, rank))
         return Merged(values=values, ranks=ranks)
 
@@ -248,5 +248,5 @@ def _finished(merged: Merged, notes: list[str], *, alone: bool = False) -> Merge
 def _is_alone(name: str) -> bool:
     """Say whether a key concerns one file here: the picture, its part, and how it is cut."""
     return name.startswith(("video.", "local.", "local_bucket.", "rented.")) or name in (
-        *("name", "start", "duration", "segment_frames", "advanced.lowres_strategy"),
+        *("name", "start", "duration", "segment_frames", "memory", "advanced.lowres_strategy"),
     )

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import reduce
 from importlib import resources
 
-from uprez.config.document import Document, Given, Preset, Reader, Values
+from uprez.config.document import Document, Given, Preset, Reader, Values, laid_over
 from uprez.config.keys import KEYS
 from uprez.config.kinds import nearest
 from uprez.config.settings import Origin
@@ -29,7 +30,7 @@ def overlay(below: Presets, above: Presets) -> dict[str, Preset]:
     found = dict(below)
     for name, preset in above.items():
         under = found.get(name, Preset(values={}))
-        found[name] = Preset(values={**under.values, **preset.values}, base=preset.base or under.base)
+        found[name] = Preset(values=laid_over(under.values, preset.values), base=preset.base or under.base)
     return found
 
 
@@ -61,7 +62,7 @@ def expand(name: str, presets: Presets, where: str) -> Values:
         given = presets[base].base
         where = f"{given.origin.place}: presets.{base}.preset" if given else where
         base = str(given.value) if given else None
-    return {key: _as_preset(given, name) for layer in layers for key, given in layer.items()}
+    return {key: _as_preset(given, name) for key, given in reduce(laid_over, layers).items()}
 
 
 def expand_all(presets: Presets) -> dict[str, Values]:

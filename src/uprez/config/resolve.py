@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path, PurePosixPath
@@ -19,7 +19,7 @@ from uprez.config.locations import INPUT, OUTPUT, input_folder, locate, output_f
 from uprez.config.settings import Access, Location, Rental, Secret, Settings, Timing
 from uprez.config.variables import AMAZON
 from uprez.errors import UsageError
-from uprez.job import Deinterlace, Options
+from uprez.job import Deinterlace, Mode, Options, Precision, Strategy
 
 REGION = "us-east-1"
 """Where neither the settings nor the endpoint name one; servers of one's own take any."""
@@ -41,7 +41,7 @@ def resolve(
     market, reason = _market(values, input_ or input_dir) if alone is None else ("local", "")
     output_dir = _alone_output(alone[1]) if alone else _output(values, bucket, input_ or input_dir, market)
     return Settings(
-        options=_options(values, ranks),
+        options=_options(values, ranks, market),
         input_dir=input_dir,
         input=input_,
         output_dir=output_dir,
@@ -55,6 +55,7 @@ def resolve(
         budget_usd=_budget(values),
         max_machines=_get(values, "max_machines", int) or 1,
         max_runtime_s=_seconds(_get(values, "max_runtime", Fraction)),
+        memory_bytes=_get(values, "memory", int),
         rental=_rental(values),
         image=_get(values, "image", str),
         git_repo=_get(values, "git_repo", str) or _get(values, "repo_url", str),
@@ -75,7 +76,7 @@ def resolve(
         local=_timing(values, "local"),
         bucket_timing=_timing(values, "local_bucket"),
         rented=_timing(values, "rented"),
-        notes=tuple(notes),
+        notes=(*notes, *_unused(values)),
         origins={name: given.origin for name, given in values.items()},
     )
 
@@ -107,11 +108,23 @@ def _seconds(value: Fraction | None) -> float | None:
     return None if value is None else float(value)
 
 
-def _options(values: Values, ranks: Mapping[str, int]) -> Options:
+def _options(values: Values, ranks: Mapping[str, int], market: Market) -> Options:
+    mode = cast("Mode", _get(values, "video.mode", str) or "upscale")
+    for name in _MEANINGLESS[mode]:
+        _check_means(values, name, mode)
+    larger, between = mode != "interp", mode != "upscale"
+    if between:
+        _check_rates(values, mode)
     return Options(
-        mode=_mode(values),
-        scale=_get(values, "video.scale", Fraction) or Fraction(2),
-        model=_get(values, "video.model", str) or Options.model,
+        mode=mode,
+        scale=(_get(values, "video.scale", Fraction) or Fraction(2)) if larger else Fraction(1),
+        model=(_get(values, "video.model", str) if larger else None) or Options.model,
+        factor=_get(values, "video.factor", Fraction) if between else None,
+        target_fps=_get(values, "video.target_fps", Fraction) if between else None,
+        strategy=cast(
+            "Strategy", (_get(values, "video.strategy", str) if mode == "both" else None) or Options.strategy
+        ),
+        precision=_precision(values, market),
         codec=_get(values, "video.codec", str) or "auto",
         container=_container(values, ranks),
         drop_unsupported=_switch(values, "video.drop_unsupported", False),
@@ -125,14 +138,60 @@ def _options(values: Values, ranks: Mapping[str, int]) -> Options:
     )
 
 
-def _mode(values: Values) -> Literal["upscale"]:
-    given = values.get("video.mode")
-    if given is not None and given.value != "upscale":
+_MEANINGLESS: dict[Mode, dict[str, str]] = {
+    "upscale": {
+        "video.target_fps": "both or interp",
+        "video.factor": "both or interp",
+        "video.strategy": "both",
+    },
+    "interp": {"video.scale": "both", "video.model": "both", "video.strategy": "both"},
+    "both": {},
+}
+"""What a mode has no use for, and which modes have."""
+
+
+def _check_means(values: Values, name: str, mode: Mode) -> None:
+    """Refuse a flag that the mode has no use for; files and presets are written for several modes."""
+    given = values.get(name)
+    if given is None or given.origin.layer != "flag" or (name == "video.scale" and given.value == 1):
+        return
+    raise UsageError(
+        f"{where(name, given)} {given.text} means nothing to --mode {mode}",
+        hint=f"use --mode {_MEANINGLESS[mode][name]}, or leave out {flag_of(name)}",
+    )
+
+
+def _unused(values: Values) -> Iterator[str]:
+    """Warn of a rate in a file where nobody chose the mode: the old system's files have both, and mean the mode."""
+    mode = values.get("video.mode")
+    for name in ("video.target_fps", "video.factor"):
+        given = values.get(name)
+        if given is not None and mode is not None and mode.origin.layer == "defaults":
+            yield f"[WARN] {where(name, given)} does nothing in mode upscale: mode both or interp makes frames between"
+
+
+def _check_rates(values: Values, mode: Mode) -> None:
+    """Refuse two rates of a result that is made by interpolation. Of two layers the higher one was taken before."""
+    fps, factor, cfr = (values.get(f"video.{name}") for name in ("target_fps", "factor", "cfr"))
+    if fps is not None and factor is not None:
         raise UsageError(
-            f"{where('video.mode', given)} {given.text} needs interpolation (RIFE), which this version has not yet",
-            hint="use --mode upscale",
+            f"{where('video.target_fps', fps)} {fps.text} and {where('video.factor', factor)} {factor.text}"
+            " exclude each other",
+            hint="give the rate or the factor",
         )
-    return "upscale"
+    if cfr is not None:
+        raise UsageError(
+            f"{where('video.cfr', cfr)} {cfr.text} repeats frames, and mode {mode} makes new ones",
+            hint=f"use --target-fps {cfr.text}, and leave out {flag_of('video.cfr')}",
+        )
+
+
+def _precision(values: Values, market: Market) -> Precision:
+    """Take a preset's f16 for a wish: it is meant for GPUs, and what a CPU computes in is f32."""
+    given = values.get("video.precision")
+    if given is None or (given.origin.layer.startswith("preset ") and given.value == "f16" and market == "local"):
+        return "auto"
+    return cast("Precision", given.value)
 
 
 def _crf(values: Values) -> int | None:

@@ -166,6 +166,8 @@ class Settings:
     budget_usd: Decimal = Decimal(5)
     max_machines: int = 1
     max_runtime_s: float | None = None
+    memory_bytes: int | None = None
+    """Of this machine's main memory, what a worker of the `local` market may use; None: most of what is there."""
     rental: Rental = field(default_factory=Rental)
     image: str | None = None
     git_repo: str | None = None

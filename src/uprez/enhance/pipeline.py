@@ -1,6 +1,6 @@
 """Lets decoding, inference and encoding overlap: one thread each, with short queues between them.
 
-    [decode] --decoded--> [inference] --enhanced--> the caller's thread: write, on_frame
+    [decode] --moments--> [inference] --frames--> the caller's thread: write, on_frame
 
 A queue that is full holds its sender back, so memory stays at a few frames whatever the video's length. The caller's
 thread writes, so that what it holds open (an encoder, a ledger, a terminal) is used by it alone.
@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from typing import Generic, TypeVar
 
-from uprez.media.frame import Frame
+from uprez.media.frame import Frame, Moment
 
 T = TypeVar("T")
 
@@ -73,24 +73,25 @@ class _Channel(Generic[T]):
 
 
 def run(
-    frames: Iterator[Frame],
-    upscale: Callable[[Frame], Frame],
+    moments: Iterator[Moment],
+    enhance: Callable[[Iterator[Moment]], Iterator[Frame]],
     write: Callable[[Frame], None],
     *,
     on_frame: Callable[[int], None],
     depth: int = 4,
 ) -> int:
-    """Take every frame through `upscale` to `write`, in order; give their number.
+    """Make a frame of every moment by `enhance`, give it to `write`, in order; gives their number.
 
     `on_frame` is called on the caller's thread with the number of frames written so far, and may raise (`Stopped`) to
-    end the run. An exception in any stage stops all of them within a frame, ends their threads, closes `frames` and
-    is raised once, as it was. `depth` is the length of each queue; at most 2 * depth + 3 frames exist at a time.
+    end the run. An exception in any stage stops all of them within a frame, ends their threads, closes `moments` and
+    is raised once, as it was. `depth` is the length of each queue; at most 2 * depth + 4 frames of the source and
+    depth + 3 of the result exist at a time.
     """
-    decoded: _Channel[Frame] = _Channel(depth)
+    decoded: _Channel[Moment] = _Channel(depth)
     enhanced: _Channel[Frame] = _Channel(depth)
     stages = (
-        threading.Thread(target=_pump, args=(frames, decoded), name="uprez-decode"),
-        threading.Thread(target=_pump, args=(_each(upscale, decoded), enhanced), name="uprez-inference"),
+        threading.Thread(target=_pump, args=(moments, decoded), name="uprez-decode"),
+        threading.Thread(target=_pump, args=(enhance(iter(decoded)), enhanced), name="uprez-inference"),
     )
     for stage in stages:
         stage.start()
@@ -109,17 +110,7 @@ def run(
     return count
 
 
-def _each(upscale: Callable[[Frame], Frame], frames: _Channel[Frame]) -> Iterator[Frame]:
-    """A frame that comes again right away, to be shown longer, is enhanced once."""
-    before: Frame | None = None
-    result: Frame | None = None
-    for frame in frames:
-        if result is None or frame is not before:
-            before, result = frame, upscale(frame)
-        yield result
-
-
-def _pump(source: Iterator[Frame], sink: _Channel[Frame]) -> None:
+def _pump(source: Iterator[T], sink: _Channel[T]) -> None:
     """Move items from a source to a channel, on a thread of its own, until either ends."""
     try:
         _drain(source, sink)
@@ -131,7 +122,7 @@ def _pump(source: Iterator[Frame], sink: _Channel[Frame]) -> None:
         sink.finish()
 
 
-def _drain(source: Iterator[Frame], sink: _Channel[Frame]) -> None:
+def _drain(source: Iterator[T], sink: _Channel[T]) -> None:
     try:
         for item in source:
             sink.send(item)

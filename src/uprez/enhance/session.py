@@ -1,75 +1,45 @@
 """Opens a graph on the best execution provider that this machine has and the caller accepts.
 
-The ladder is RUNGS, best first. A rung counts only once it has run the graph; the ones passed over are kept with the
-reason. Families the caller did not name are never tried: a rented GPU's work does not become CPU work.
+The ladder is RUNGS, best first. A rung counts only once it has made of a small picture what ONNX Runtime's CPU provider
+makes of it, and has run the graph itself; the ones passed over are kept with the reason. Families the caller did not
+name are never tried: a rented GPU's work does not become CPU work.
 """
 
 from __future__ import annotations
 
-import ctypes
-import importlib
-import json
-import platform
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import cache
+import functools
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import onnx
-import onnxruntime as ort
-from numpy.typing import NDArray
-from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
-from uprez.errors import ModelError
+from uprez.enhance.rungs import RUNGS, RUNTIME_ERRORS, Array, How, Rung, Running, UnavailableError, line
+from uprez.errors import MemoryShortError, ModelError
+from uprez.job import Precision
 from uprez.media.frame import Samples
+from uprez.models import Precision as Computed
+
+GraphMaker = Callable[[Computed, bool], onnx.ModelProto]
+"""Gives the graph for a precision: itself, or (True) the same for a picture of few pixels, to be compared."""
+
+TOLERANCE: dict[Computed, tuple[float, float]] = {"f32": (2 / 255, 2 / 255), "f16": (2 / 255, 8 / 255)}
+"""By how much of white a rung's small picture may be off: of all but a thousandth of its samples, and of any."""
 
 _PLANES = 3
-_DTYPES: dict[str, type[np.generic]] = {
-    "tensor(uint8)": np.uint8,
-    "tensor(float16)": np.float16,
-    "tensor(float)": np.float32,
-}
-
-_RUNTIME_ERRORS: tuple[type[Exception], ...] = (
-    ort_errors.EPFail,
-    ort_errors.EngineError,
-    ort_errors.Fail,
-    ort_errors.InvalidArgument,
-    ort_errors.InvalidGraph,
-    ort_errors.InvalidProtobuf,
-    ort_errors.NoSuchFile,
-    ort_errors.NotImplemented,
-    ort_errors.RuntimeException,
-    RuntimeError,
+_MEMORY_WORDS = (
+    *("out of memory", "failed to allocate", "bad_alloc", "not enough memory", "bad_array_new_length"),
+    *("alloc_failed", "could not build execution context", "enqueue failed"),
+    *("device lost", "device is lost", "maxstoragebufferbindingsize"),
 )
-"""What ONNX Runtime raises; its own classes share no base but Exception."""
-
-
-class _UnavailableError(Exception):
-    """A rung's library or device is not on this machine."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Rung:
-    """One way to run a graph."""
-
-    family: str
-    """What callers accept or refuse."""
-    provider: str
-    """ONNX Runtime's name of the execution provider."""
-    precision: str
-    open: Callable[[bytes, int], tuple[ort.InferenceSession, str]]
-    """Takes a serialised graph and a number of threads; gives the session and the device in words."""
+"""What runtimes say, in lower case, where a device has too little memory, or may have: smaller tiles are tried then."""
 
 
 class Session:
-    """A graph that runs: planes in, planes out. Not for two threads at once."""
+    """A graph that runs. Not for two threads at once."""
 
-    def __init__(self, inner: ort.InferenceSession, rung: Rung, device: str, ladder: tuple[str, ...]) -> None:
-        self._inner = inner
-        self._inputs = {item.name: _DTYPES[item.type] for item in inner.get_inputs()}
-        self._outputs = [item.name for item in inner.get_outputs()]
+    def __init__(self, inner: Running, rung: Rung, device: str, ladder: tuple[str, ...]) -> None:
+        self._inner: Running | None = inner
         self.family = rung.family
         self.provider = rung.provider
         self.precision = rung.precision
@@ -77,165 +47,143 @@ class Session:
         self.ladder = ladder
         """Rungs passed over, each with the reason, then the one that runs."""
 
-    def run(self, planes: Sequence[Samples]) -> tuple[Samples, ...]:
-        """Run one frame; the planes given back are new arrays. Raises ModelError where the provider fails."""
+    def close(self) -> None:
+        """Let go of what the session holds; it cannot run again."""
+        self._inner = None
+
+    def call(self, feed: Mapping[str, Array], names: Sequence[str] | None = None) -> dict[str, Array]:
+        """Run the graph once and give its outputs, new arrays, by name: all of them or those asked for.
+
+        Raises MemoryShortError where the device has too little memory, ModelError for all else that fails.
+        """
+        inner = self._open
+        names = inner.outputs if names is None else names
+        cast = {name: feed[name].astype(dtype, copy=False) for name, dtype in inner.inputs.items()}
         try:
-            results = self._inner.run(self._outputs[:_PLANES], self._feed(planes))
-        except _RUNTIME_ERRORS as error:
-            raise ModelError(f"{self.provider} on {self.device} failed in mid-run: {_line(error)}") from error
-        return tuple(plane if plane.dtype == np.uint8 else plane.astype(np.uint16) for plane in results)
+            return dict(zip(names, inner.run(names, cast), strict=True))
+        except RUNTIME_ERRORS as error:
+            text = f"{self.provider} on {self.device} failed in mid-run: {line(error)}"
+            raise (MemoryShortError if _is_of_memory(error) else ModelError)(text) from error
 
-    def tensors(self, planes: Sequence[Samples]) -> dict[str, NDArray[np.generic]]:
-        """Run one frame and give every output of the graph by its name."""
-        return dict(zip(self._outputs, self._inner.run(self._outputs, self._feed(planes)), strict=True))
+    def run(self, planes: Sequence[Samples], given: Mapping[str, Array] | None = None) -> tuple[Samples, ...]:
+        """Run one frame through a planes graph; `given` are its inputs beside the planes. Raises as `call`."""
+        feed = dict(zip(self._open.inputs, planes, strict=False))
+        results = self.call({**feed, **(given or {})}, self._open.outputs[:_PLANES])
+        return tuple(samples(plane) for plane in results.values())
 
-    def _feed(self, planes: Sequence[Samples]) -> dict[str, NDArray[np.generic]]:
-        pairs = zip(self._inputs.items(), planes, strict=True)
-        return {name: plane.astype(dtype, copy=False) for (name, dtype), plane in pairs}
+    @property
+    def _open(self) -> Running:
+        if self._inner is None:
+            raise ModelError("the session was closed")
+        return self._inner
 
 
-def open_session(graph: onnx.ModelProto, *, families: Sequence[str], threads: int) -> Session:
-    """Open the graph on the first accepted rung that really runs it.
+def samples(plane: Array) -> Samples:
+    """Give a plane as frames have it: uint8 of 8-bit video, uint16 of everything deeper."""
+    if plane.dtype == np.uint8:
+        return plane.astype(np.uint8, copy=False)
+    return plane.astype(np.uint16)
 
-    `threads` bounds the CPU threads of inference. Raises ModelError, with the whole ladder, where none works.
+
+def open_session(
+    make: GraphMaker,
+    *,
+    families: Sequence[str],
+    threads: int,
+    precision: Precision = "auto",
+    cache: Path | None = None,
+) -> Session:
+    """Open a graph on the first accepted rung that really runs it.
+
+    `threads` bounds the CPU threads of inference; `cache` is a folder for what providers compile. Raises
+    MemoryShortError where a rung has too little memory for it, and ModelError, with the whole ladder, where none works.
     """
-    data = graph.SerializeToString()
-    blank = _blank_planes(graph)
+    made = functools.cache(make)
     ladder: list[str] = []
-    for rung in RUNGS:
-        if rung.family not in families:
-            continue
+    for rung in _accepted(families, precision):
+        name = f"{rung.provider} ({rung.precision})"
+        how = How(threads=threads, cache=cache)
         try:
-            inner, device = rung.open(data, threads)
-            session = Session(inner, rung, device, (*ladder, f"{rung.provider} ({rung.precision}): runs"))
-            session.run(blank)
-        except _UnavailableError as error:
-            ladder.append(f"{rung.provider} ({rung.precision}): {error}")
+            if rung.family != "cpu":
+                _prove(rung, made, how)
+            inner, device = rung.open(made(rung.precision, False).SerializeToString(), how)
+            session = Session(inner, rung, device, (*ladder, f"{name}: runs"))
+            session.call(_blank(made(rung.precision, False)))
+        except UnavailableError as error:
+            ladder.append(f"{name}: {error}")
+        except MemoryShortError:
+            raise
         except ModelError as error:
-            ladder.append(f"{rung.provider} ({rung.precision}): {error.message}")
-        except _RUNTIME_ERRORS as error:
-            ladder.append(f"{rung.provider} ({rung.precision}): {_line(error)}")
+            ladder.append(f"{name}: {error.message}")
+        except RUNTIME_ERRORS as error:
+            if _is_of_memory(error):
+                raise MemoryShortError(f"{name}: {line(error)}") from error
+            ladder.append(f"{name}: {line(error)}")
         else:
             return session
     raise ModelError(
         f"no execution provider of {', '.join(families) or '(no family)'} runs this model here"
+        + ("" if precision == "auto" else f" in {precision}")
         + "".join(f"; {step}" for step in ladder),
         hint=f"families that uprez knows: {', '.join(dict.fromkeys(rung.family for rung in RUNGS))}",
     )
 
 
-def _blank_planes(graph: onnx.ModelProto) -> list[NDArray[np.uint8]]:
-    shapes = [[side.dim_value for side in item.type.tensor_type.shape.dim] for item in graph.graph.input]
-    return [np.full(shape, 128, np.uint8) for shape in shapes]  # `run` gives them the type that the graph takes
+def _prove(rung: Rung, make: GraphMaker, how: How) -> None:
+    """Compare what a rung makes of a small picture with what the CPU provider does; raises ModelError, with figures.
+
+    Drivers and compilers have run networks without a complaint and given other pictures (TensorRT's warps, f16 on old
+    GPUs).
+    """
+    small, reference = make(rung.precision, True), make("f32", True)
+    feed = _texture(reference)
+    inner, device = rung.open(small.SerializeToString(), how)
+    got = Session(inner, rung, device, ()).call(feed)
+    cpu, _ = RUNGS[-1].open(reference.SerializeToString(), how)
+    due = Session(cpu, RUNGS[-1], "", ()).call(feed)
+    most, any_ = TOLERANCE[rung.precision]
+    for name, wanted in due.items():
+        white = max(1.0, float(np.abs(wanted.astype(np.float32)).max()))
+        apart = np.abs(got[name].astype(np.float32) - wanted.astype(np.float32)) / white
+        nearly_all, worst = float(np.quantile(apart, 0.999)), float(apart.max())
+        if not (nearly_all <= most and worst <= any_):  # NaN is neither
+            raise ModelError(
+                f"gives other pictures than the CPU: {name} is off by {255 * worst:.1f}/255 at worst,"
+                f" {255 * nearly_all:.1f}/255 but for a thousandth of it"
+            )
 
 
-def _line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:300]
+def _accepted(families: Sequence[str], precision: Precision) -> Iterator[Rung]:
+    return (rung for rung in RUNGS if rung.family in families and precision in ("auto", rung.precision))
 
 
-def _open_tensorrt_rtx(data: bytes, threads: int) -> tuple[ort.InferenceSession, str]:
-    return _open_plugin("onnxruntime_ep_nv_tensorrt_rtx", data, threads)
+def _is_of_memory(error: Exception) -> bool:
+    said = str(error).lower()
+    return isinstance(error, MemoryError) or any(words in said for words in _MEMORY_WORDS)
 
 
-def _open_webgpu(data: bytes, threads: int) -> tuple[ort.InferenceSession, str]:
-    return _open_plugin("onnxruntime_ep_webgpu", data, threads)
+def _texture(graph: onnx.ModelProto) -> dict[str, Array]:
+    """Give a picture with edges and slopes for every input, moved a little from one to the next; a step of 2/5."""
+    feed: dict[str, Array] = {}
+    for number, item in enumerate(graph.graph.input):
+        tensor = item.type.tensor_type
+        shape = [side.dim_value for side in tensor.shape.dim]
+        rows, columns = np.meshgrid(np.arange(shape[-2]), np.arange(shape[-1]), indexing="ij")
+        waves = np.sin((rows + 2 * number) / 5) * np.cos((columns - 3 * number) / 7) + ((rows + columns) // 9 % 2) / 2
+        wide = tensor.elem_type != onnx.TensorProto.FLOAT or len(shape) == 2
+        scale, low = (60.0, 100.0) if wide else (0.3, 0.4)
+        feed[item.name] = np.broadcast_to(low + scale * waves, shape).astype(np.float32)
+    return feed
 
 
-def _open_plugin(module: str, data: bytes, threads: int) -> tuple[ort.InferenceSession, str]:
-    """Open on the first GPU that a plugin provider offers."""
-    found = [item for item in _plugin_devices(module) if item.device.type == ort.OrtHardwareDeviceType.GPU]
-    if not found:
-        raise _UnavailableError("the plugin offers no GPU here")
-    options = _strict_options(threads)
-    options.add_provider_for_devices(found[:1], {})
-    return ort.InferenceSession(data, options), f"{found[0].device.vendor} GPU"
+def _blank(graph: onnx.ModelProto) -> dict[str, Array]:
+    """Give something to run: gray planes, the first sample for every index, a step half-way."""
+    feed: dict[str, Array] = {}
+    for item in graph.graph.input:
+        tensor = item.type.tensor_type
+        fill = _FILLS.get(tensor.elem_type, 0)
+        feed[item.name] = np.full([side.dim_value for side in tensor.shape.dim], fill, np.float32)
+    return feed
 
 
-def _open_cuda(data: bytes, threads: int) -> tuple[ort.InferenceSession, str]:
-    if "CUDAExecutionProvider" not in ort.get_available_providers():
-        raise _UnavailableError("the package onnxruntime-gpu is not installed")
-    ort.preload_dlls()  # CUDA and cuDNN out of their wheels
-    # TF32 keeps 10 bits of each factor: that would not be f32.
-    providers = [("CUDAExecutionProvider", {"use_tf32": "0"})]
-    session = ort.InferenceSession(data, _strict_options(threads), providers=providers, enable_fallback=0)
-    if session.get_providers()[:1] != ["CUDAExecutionProvider"]:
-        raise _UnavailableError("CUDA cannot be started here")
-    return session, "NVIDIA GPU"
-
-
-def _open_openvino(data: bytes, threads: int) -> tuple[ort.InferenceSession, str]:
-    found = [device for device in _openvino_devices() if device.device.type == ort.OrtHardwareDeviceType.CPU]
-    if not found:
-        # The plugin 1.8.1 offers its CPU device only where the CPU's vendor is Intel, although OpenVINO itself runs
-        # on any x86-64 (https://github.com/microsoft/onnxruntime/pull/31981).
-        raise _UnavailableError(f"the plugin offers no device for this CPU ({_cpu_vendor()})")
-    # f32 by name: the default hint picks bf16, which is slower and differs; the option "precision" is ignored.
-    config = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": str(threads)}
-    options = _strict_options(threads)
-    options.add_provider_for_devices(found[:1], {"load_config": json.dumps({"CPU": config})})
-    return ort.InferenceSession(data, options), _cpu_name()
-
-
-def _open_cpu(data: bytes, threads: int) -> tuple[ort.InferenceSession, str]:
-    options = _session_options(threads)
-    return ort.InferenceSession(data, options, providers=["CPUExecutionProvider"]), _cpu_name()
-
-
-def _session_options(threads: int) -> ort.SessionOptions:
-    options = ort.SessionOptions()
-    options.log_severity_level = 3
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    return options
-
-
-def _strict_options(threads: int) -> ort.SessionOptions:
-    """Without this, nodes a provider does not take would run on ONNX Runtime's own CPU provider, unseen."""
-    options = _session_options(threads)
-    options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
-    return options
-
-
-def _openvino_devices() -> tuple[ort.OrtEpDevice, ...]:
-    return _plugin_devices("onnxruntime_ep_openvino")
-
-
-@cache
-def _plugin_devices(module: str) -> tuple[ort.OrtEpDevice, ...]:
-    """Register a plugin, once a process: ONNX Runtime refuses the same library a second time."""
-    try:
-        plugin = importlib.import_module(module)  # for weight: its library is mapped only where the rung is tried
-        library = Path(plugin.get_library_path())
-        for runtime in sorted(library.parent.glob("libcudart.so.*")):
-            # TensorRT-RTX 0.5.0 brings the CUDA runtime under a name that the loader does not look for.
-            ctypes.CDLL(str(runtime), mode=ctypes.RTLD_GLOBAL)
-    except (ImportError, OSError) as error:
-        raise _UnavailableError(f"the package {module.replace('_', '-')} is not usable: {_line(error)}") from error
-    ort.register_execution_provider_library(module, str(library))
-    return tuple(device for device in ort.get_ep_devices() if device.ep_name == plugin.get_ep_name())
-
-
-def _cpu_vendor() -> str:
-    vendors = [item.device.vendor for item in ort.get_ep_devices() if item.ep_name == "CPUExecutionProvider"]
-    return vendors[0] if vendors else "unknown"
-
-
-@cache
-def _cpu_name() -> str:
-    """Give the CPU's name in words; the platform's name for it where Linux's list is missing."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        lines = []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
-
-
-RUNGS: tuple[Rung, ...] = (
-    Rung(family="tensorrt-rtx", provider="NvTensorRTRTXExecutionProvider", precision="f32", open=_open_tensorrt_rtx),
-    Rung(family="cuda", provider="CUDAExecutionProvider", precision="f32", open=_open_cuda),
-    Rung(family="webgpu", provider="WebGpuExecutionProvider", precision="f32", open=_open_webgpu),
-    Rung(family="openvino", provider="OpenVINOExecutionProvider", precision="f32", open=_open_openvino),
-    Rung(family="cpu", provider="CPUExecutionProvider", precision="f32", open=_open_cpu),
-)
-"""The ladder, best first."""
+_FILLS = {onnx.TensorProto.UINT8: 128.0, onnx.TensorProto.FLOAT16: 128.0, onnx.TensorProto.FLOAT: 0.5}

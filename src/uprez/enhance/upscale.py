@@ -1,42 +1,237 @@
-"""Enlarges frames: one model, one size, one session, held open for a whole segment."""
+"""Enlarges frames: one model, one size, one session, held open for a whole segment.
+
+A picture that the memory does not hold is cut into tiles, and into smaller ones when even those turn out too large.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from math import ceil
 from pathlib import Path
 
+import numpy as np
 import onnx
+from numpy.typing import NDArray
 
-from uprez.enhance.session import Session, open_session
-from uprez.errors import ModelError
-from uprez.job import Video
-from uprez.media.frame import Frame
+from uprez.enhance.rungs import Array
+from uprez.enhance.session import GraphMaker, Session, open_session
+from uprez.errors import MemoryShortError, ModelError
+from uprez.job import Colour, Precision, Video
+from uprez.media.frame import Frame, Samples
 from uprez.media.target import Target
-from uprez.models import Model
-from uprez.models.graphs import GraphSpec, planes_graph
+from uprez.models import Model, tiles
+from uprez.models import Precision as Computed
+from uprez.models.graphs import INDEX, MATRICES, PLANES, RESAMPLE, GraphSpec, plane_shapes, planes_graph
 from uprez.models.networks import identity
+from uprez.models.tiles import Reach, Tile, Tiling
+
+Say = Callable[[str], None]
+"""Takes a line for the log."""
+
+PLAIN_BYTES = 320
+"""Memory that a graph without a network takes for each pixel of the source or the result, whichever are more."""
+SMALL = (64, 48)
+"""Width and height of a picture that providers are compared by."""
+HALF_BITS = 10
+LEAST_TILE_PX = 64 * 64
+"""Of a tile's window: below it, memory is not what is short."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Means:
+    """What sessions are opened with."""
+
+    families: Sequence[str]
+    """Execution provider families that may be used, in any order."""
+    threads: int
+    """Of the CPU, for inference."""
+    precision: Precision = "auto"
+    memory_bytes: int | None = None
+    """Of the memory that the model runs in, what it may take; None: a whole picture, unless that fails."""
+    cache: Path | None = None
+    """A folder of this machine for what providers compile."""
+    say: Say = lambda _: None
+
+    def open(self, make: GraphMaker, *, deep: int = 8) -> Session:
+        """Open a graph for pictures of so many bits; raises as `open_session`.
+
+        Of its own accord nothing of more than 10 bits goes through float16, which has 11.
+        """
+        precision = "f32" if self.precision == "auto" and deep > HALF_BITS else self.precision
+        return open_session(make, families=self.families, threads=self.threads, precision=precision, cache=self.cache)
 
 
 class Upscaler:
     """Makes larger frames of the sizes it was opened for; a frame keeps its pts."""
 
-    def __init__(self, session: Session) -> None:
-        self.session = session
+    def __init__(self, network: onnx.ModelProto | None, model: Model, spec: GraphSpec, means: Means) -> None:
+        self._network = network
+        self._model = model
+        self._spec = spec
+        self._means = means
+        self.tiling: Tiling | None = None
+        """None: the whole picture at once."""
+        self.notes: list[str] = []
+        """What memory made of it, in words."""
+        per_px = _bytes_per_px(model, spec, means.families)
+        whole = spec.width * spec.height
+        self._most_px = whole if means.memory_bytes is None else max(LEAST_TILE_PX, means.memory_bytes // per_px)
+        self.session = self._opened()
 
     def __call__(self, frame: Frame) -> Frame:
-        """Enlarge one frame. Raises ModelError where the provider fails."""
-        return Frame(planes=self.session.run(frame.planes), pts=frame.pts)
+        """Enlarge one frame. Raises ModelError where the provider fails for another reason than memory."""
+        while True:
+            try:
+                return replace(frame, planes=self._planes(frame))
+            except MemoryShortError as error:
+                short = error.with_traceback(None)
+            # Outside of the handler, whose traceback would keep the old session and all its memory.
+            self.session.close()
+            self._shrink(short)
+            self.session = self._opened()
+
+    def _opened(self) -> Session:
+        """Open a session for as large a part of the picture as the memory holds."""
+        while True:
+            self.tiling = self._cut()
+            try:
+                return self._means.open(self._graph, deep=max(self._spec.source.depth, self._spec.target.depth))
+            except MemoryShortError as error:
+                short = error.with_traceback(None)
+            self._shrink(short)
+
+    def _graph(self, precision: Computed, small: bool) -> onnx.ModelProto:
+        spec = self.tiling.spec if self.tiling else self._spec
+        slots = self.tiling.slots if self.tiling else None
+        if small:
+            shown = SMALL[::-1] if spec.turn.lies else SMALL
+            larger = [2 * side for side in shown]
+            spec = replace(spec, width=SMALL[0], height=SMALL[1], out_width=larger[0], out_height=larger[1])
+        if small and slots:
+            # Tiles hand in their taps, which is another graph: here for a tile that is the whole picture.
+            only = tiles.cut(spec, Reach(halo=0), SMALL[0] * SMALL[1], has_network=self._network is not None)
+            slots = only.slots if only else None
+        return planes_graph(self._network, replace(spec, half=precision == "f16"), slots)
+
+    def _cut(self) -> Tiling | None:
+        if self._spec.width * self._spec.height <= self._most_px:
+            return None
+        halo, overlap = self._model.halo_px, 0
+        if not self._model.halo_exact:
+            overlap = halo * self._spec.out_width // self._spec.shown_width
+        found = tiles.cut(
+            self._spec, Reach(halo=halo, overlap=overlap), self._most_px, has_network=self._network is not None
+        )
+        if found is None:
+            raise MemoryShortError(
+                f"{self._model.name} does not fit into {_mib(self._means.memory_bytes or 0)}, not even in small tiles",
+                hint="give it more with --memory",
+            )
+        note = f"{found}, to stay within the memory"
+        self.notes.append(note)
+        self._means.say(note)
+        return found
+
+    def _shrink(self, error: MemoryShortError) -> None:
+        """Halve what is taken at once; raises the error when that is little already."""
+        now = self.tiling.window_px if self.tiling else self._spec.width * self._spec.height
+        self._most_px = min(self._most_px, now) // 2
+        if self._most_px < LEAST_TILE_PX:
+            raise error
+        self._means.say(f"[WARN] out of memory with {now} pixels at once, trying half as many: {error.message}")
+
+    def _planes(self, frame: Frame) -> tuple[Samples, ...]:
+        if self.tiling is None:
+            return self.session.run(frame.planes)
+        return _joined(self.tiling, self._spec, frame.planes, self.session)
 
 
-def open_upscaler(
-    network: Path | None,
-    model: Model,
-    video: Video,
-    wanted: Target,
-    *,
-    families: Sequence[str],
-    threads: int,
-) -> Upscaler:
+def _joined(tiling: Tiling, spec: GraphSpec, planes: Sequence[Samples], session: Session) -> tuple[Samples, ...]:
+    """Make a picture tile by tile."""
+    canvas = _Blend(spec, tiling.overlap) if tiling.overlap else _Seamless(spec)
+    names = PLANES[spec.source.family]
+    for tile in tiling:
+        seen = [plane[_place(name, tile.source, spec.source)].copy() for name, plane in zip(names, planes, strict=True)]
+        canvas.put(tile, session.run(seen, _given(tile)))
+    return canvas.planes()
+
+
+def _given(tile: Tile) -> dict[str, Array]:
+    given: dict[str, Array] = {}
+    for name, cut in tile.lines.items():
+        given[f"{RESAMPLE}/{name}/{INDEX}"] = cut.windows
+        given[f"{RESAMPLE}/{name}/{MATRICES}"] = cut.matrices
+    return given
+
+
+def _place(plane: str, luma: tiles.Rectangle, colour: Colour) -> tiles.Rectangle:
+    """Give the rectangle of a plane under one of the luma plane, which begins at a whole sample of both."""
+    down, across = (colour.down, colour.across) if plane in "uv" else (1, 1)
+    rows, columns = luma
+    return (
+        slice(rows.start // down, -(-rows.stop // down)),
+        slice(columns.start // across, -(-columns.stop // across)),
+    )
+
+
+class _Seamless:
+    """Puts tiles beside each other; where they overlap, they are equal."""
+
+    def __init__(self, spec: GraphSpec) -> None:
+        dtype = np.uint8 if spec.target.depth == 8 else np.uint16
+        shapes = plane_shapes(spec.out_width, spec.out_height, spec.target)
+        self._colour = spec.target
+        self._planes = {name: np.empty(shape, dtype) for name, shape in shapes.items()}
+
+    def put(self, tile: Tile, made: Sequence[Samples]) -> None:
+        for (name, plane), part in zip(self._planes.items(), made, strict=True):
+            plane[_place(name, tile.result, self._colour)] = part
+
+    def planes(self) -> tuple[Samples, ...]:
+        return tuple(self._planes.values())
+
+
+class _Blend:
+    """Lets each tile fade into the next over the luma samples that both have."""
+
+    def __init__(self, spec: GraphSpec, overlap: int) -> None:
+        shapes = plane_shapes(spec.out_width, spec.out_height, spec.target)
+        self._colour, self._overlap = spec.target, overlap
+        self._sums = {name: np.zeros(shape, np.float32) for name, shape in shapes.items()}
+        self._weights = {name: np.zeros(shape, np.float32) for name, shape in shapes.items()}
+
+    def put(self, tile: Tile, made: Sequence[Samples]) -> None:
+        for (name, total), part in zip(self._sums.items(), made, strict=True):
+            place = _place(name, tile.result, self._colour)
+            shared = (self._colour.down, self._colour.across) if name in "uv" else (1, 1)
+            rows, columns = (
+                _fading(side, whole, self._overlap // by)
+                for side, whole, by in zip(place, total.shape, shared, strict=True)
+            )
+            here = rows[:, None] * columns[None, :]
+            total[place] += here * part
+            self._weights[name][place] += here
+
+    def planes(self) -> tuple[Samples, ...]:
+        codes = [np.floor(total / self._weights[name] + 0.5) for name, total in self._sums.items()]
+        return tuple(plane.astype(np.uint8 if self._colour.depth == 8 else np.uint16) for plane in codes)
+
+
+def _fading(side: slice, whole: int, overlap: int) -> NDArray[np.float32]:
+    """Give a tile's weights along a side: rising and falling where it has a neighbour."""
+    count = side.stop - side.start
+    rising = np.minimum(1, (np.arange(count, dtype=np.float32) + 1) / (overlap + 1))
+    weights = np.ones(count, np.float32)
+    if side.start > 0:
+        weights = np.minimum(weights, rising)
+    if side.stop < whole:
+        weights = np.minimum(weights, rising[::-1])
+    return weights
+
+
+def open_upscaler(network: Path | None, model: Model, video: Video, wanted: Target, means: Means) -> Upscaler:
     """Open a model for frames of `video`, to be made as `wanted` says.
 
     `network` is what `weights.ensure` gave for the model. Raises ModelError where the size, the network or every
@@ -53,8 +248,22 @@ def open_upscaler(
         target=wanted.colour,
         turn=video.turn,
     )
-    graph = planes_graph(_load(network) if network else identity() if model.scales[1] == 1 else None, spec)
-    return Upscaler(open_session(graph, families=families, threads=threads))
+    return Upscaler(load(network) if network else identity() if model.scales[1] == 1 else None, model, spec, means)
+
+
+def _bytes_per_px(model: Model, spec: GraphSpec, families: Sequence[str]) -> int:
+    """Give the memory that inference takes for each pixel of the source, on the hungriest of the families."""
+    results = -(-spec.out_width * spec.out_height // (spec.width * spec.height))
+    share = max((_SHARE.get(family, Fraction(1)) for family in families), default=Fraction(1))
+    return ceil((model.working_bytes + PLAIN_BYTES * max(1, results)) * share)
+
+
+_SHARE = {"cpu": Fraction(1), "openvino": Fraction(1, 4)}
+"""Of what ONNX Runtime's CPU provider takes, which keeps more of a graph's tensors than it needs. Measured."""
+
+
+def _mib(count: int) -> str:
+    return f"{count >> 20} MiB"
 
 
 def _check(model: Model, video: Video, width: int, height: int) -> None:
@@ -66,7 +275,8 @@ def _check(model: Model, video: Video, width: int, height: int) -> None:
         )
 
 
-def _load(network: Path) -> onnx.ModelProto:
+def load(network: Path) -> onnx.ModelProto:
+    """Read a converted network; raises ModelError where that fails."""
     try:
         return onnx.load_model(network)
     except OSError as error:

@@ -208,18 +208,17 @@ class Checks:
                 self.distrusted(check.machine, error.message)
         else:
             if piece in dispatch.wanted(work) and (not stale or isinstance(found, Published)):
-                self._count(work, piece, found, check.done.damaged)
+                self._count(work, piece, found, check.done)
         self.looked(work)
 
-    def _count(self, work: Work, piece: Piece, found: Counted, damaged: int) -> None:
+    def _count(self, work: Work, piece: Piece, found: Counted, done: Done) -> None:
         """Take note of what counts from now on."""
         name = work.job.source.name
         if isinstance(found, Pin):
             work.counted[piece.segment] = found
             work.unlike.pop(piece.segment, None)
             work.failures = 0
-            work.computed += 1
-            work.damaged += damaged
+            work.note_done(done)
             total = len(work.plan.segments) if work.plan else 0
             self.console.ok(f"Segment {piece.segment + 1} of {total} of {name} counts ({len(work.counted)} done)")
         elif isinstance(found, Surveyed):

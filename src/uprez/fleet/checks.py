@@ -26,6 +26,7 @@ from uprez.job import Pin, Plan, Survey
 from uprez.media import timeline, verify, witness
 from uprez.media.tracks import LISTENED_S
 from uprez.media.witness import Looks
+from uprez.models.needed import models_of
 from uprez.report.results import Made, Manifest, Output, Pending
 from uprez.store import find, keys, objects, urls
 from uprez.store.base import Store
@@ -337,7 +338,7 @@ def _made(work: Work, plan: Plan, places: Sequence[Fraction] | None) -> Made:
     ready = plan.preflight
     return Made(
         plan=plan.number,
-        model=work.job.options.model,
+        model=" and ".join(models_of(work.job.options)),
         family=ready.family,
         provider=ready.provider,
         precision=ready.precision,

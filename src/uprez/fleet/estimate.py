@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from uprez.job import Options, Video
-from uprez.media.target import target
+from uprez.media.target import Target, target
+from uprez.media.timeline import Factor, rate_asked, rate_of
 from uprez.models import MODELS
+from uprez.models.needed import INTERPOLATOR, models_of
 
 LOSSY_BITS = 0.25
 LOSSLESS_BITS = 6.0
@@ -19,35 +21,69 @@ UNKNOWN_FRAMES = 2 * 3600 * 25
 class Estimate:
     """One job in figures."""
 
+    source_frames: int | None
+    """That are processed, about; None when the header does not say."""
     frames: int | None
-    """About; None when the header does not say."""
+    """Of the result, likewise."""
+    fps: Fraction | None
+    """Of the result, on average."""
     width: int
     height: int
     work_gmac: float | None
-    """Multiply-accumulates of the network, in 10^9."""
+    """Multiply-accumulates of the networks, in 10^9."""
 
 
 def estimate(video: Video, options: Options) -> Estimate:
     """Estimate one job."""
-    frames = part_frames(video, options)
+    source, frames = part_frames(video, options), result_frames(video, options)
     wanted = target(video, options)
-    work = MODELS[options.model].macs_per_pixel * video.width * video.height / 1e9
     return Estimate(
+        source_frames=source,
         frames=frames,
+        fps=rate_of(video, options),
         width=wanted.width,
         height=wanted.height,
-        work_gmac=None if frames is None else frames * work,
+        work_gmac=None if source is None or frames is None else _macs(video, options, wanted, source, frames) / 1e9,
     )
+
+
+def _macs(video: Video, options: Options, wanted: Target, source: int, frames: int) -> int:
+    """Count the networks' multiply-accumulates; a frame that is shown again is not computed again."""
+    first = options.interpolates and options.strategy == "interp-then-upscale"
+    size, result_size = video.width * video.height, wanted.width * wanted.height
+    larger = (frames if first else min(source, frames)) * size
+    between = frames * (size if first else result_size)
+    pixels = {name: between if name == INTERPOLATOR else larger for name in models_of(options)}
+    return sum(MODELS[name].macs_per_pixel * count for name, count in pixels.items())
+
+
+def result_frames(video: Video, options: Options) -> int | None:
+    """Count the frames of a result, by the header's figures."""
+    source, rate = part_frames(video, options), rate_asked(options)
+    if source is None:
+        return None
+    if isinstance(rate, Factor):
+        return round(source * rate.ratio)
+    seconds = part_seconds(video, options)
+    if seconds is None:
+        return round(source / video.rate * rate.fps) if video.rate else None
+    return round(seconds * rate.fps)
+
+
+def part_seconds(video: Video, options: Options) -> Fraction | None:
+    """Give the length between --start and --duration, by the header's figures."""
+    if video.duration is None:
+        return None
+    rest = max(Fraction(0), video.duration - options.start)
+    return rest if options.duration is None else min(rest, options.duration)
 
 
 def part_frames(video: Video, options: Options) -> int | None:
     """Count the frames between --start and --duration, by the header's figures."""
-    whole = video.duration
-    if whole is None or not video.rate:
+    part = part_seconds(video, options)
+    if part is None or not video.rate:
         return video.frames if not options.start and options.duration is None else None
-    rest = max(Fraction(0), whole - options.start)
-    part = rest if options.duration is None else min(rest, options.duration)
-    if part == whole and video.frames is not None:
+    if part == video.duration and video.frames is not None:
         return video.frames
     return round(part * video.rate)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import unicodedata
 from collections.abc import Callable, Sequence
@@ -21,6 +22,7 @@ from uprez.media import containers, ladders, probe
 from uprez.media.layouts import stored
 from uprez.media.target import target
 from uprez.models import MODELS, weights
+from uprez.models.needed import models_of
 from uprez.report.console import Console
 from uprez.report.results import JobResult, Made, Output
 from uprez.store import find
@@ -103,6 +105,12 @@ def take_in(settings: Settings, console: Console, home: Home | None) -> Intake:
 
 def _check_model(options: Options) -> None:
     one_of(options.model, MODELS, "--model")
+    larger = [model.name for model in MODELS.values() if model.kind == "upscale"]
+    if options.model not in larger:
+        raise UsageError(
+            f"--model {options.model} makes frames between others, and no picture larger",
+            hint=f"--mode interp or both uses it; to make pictures larger: {', '.join(larger)}",
+        )
     least, most = MODELS[options.model].scales
     if not least <= options.scale <= most:
         span = str(least) if least == most else f"from {least} to {most}"
@@ -214,7 +222,7 @@ def _shown(where: Location) -> str:
 
 
 def _jobs(intake: Intake, settings: Settings, console: Console, found: Sequence[Found]) -> list[Job]:
-    sha256 = weights.sha256_of_model(MODELS[settings.options.model])
+    sha256 = _sha256_of(settings.options)
     jobs = []
     for each in found:
         try:
@@ -227,6 +235,12 @@ def _jobs(intake: Intake, settings: Settings, console: Console, found: Sequence[
             Job(id=job_id(source, options, sha256), source=source, options=options, model_sha256=sha256),
         )
     return jobs
+
+
+def _sha256_of(options: Options) -> str:
+    """Name the weights of a job: those of its only model, or a digest over those of several."""
+    found = [weights.sha256_of_model(MODELS[name]) for name in models_of(options)]
+    return found[0] if len(found) == 1 else hashlib.sha256("\n".join(found).encode()).hexdigest()
 
 
 def _pass_over(intake: Intake, settings: Settings, home: Home | None, memory: Memory, jobs: Sequence[Job]) -> list[Job]:

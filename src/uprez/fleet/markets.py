@@ -17,6 +17,7 @@ from uprez.market.local import LocalMarket, cores
 from uprez.market.vast.market import VastMarket
 from uprez.market.vast.wire import Vast
 from uprez.report.console import Console
+from uprez.sheet import Sheet
 
 CPU = ("openvino", "cpu")
 GPU = ("tensorrt-rtx", "cuda", "webgpu")
@@ -96,6 +97,20 @@ def terms(settings: Settings, works: Sequence[Work], place: Place, supplies_byte
         packages_bytes=packages,
         # Segments come back to be joined, and everything may be tried once more.
         traffic=Traffic(down_bytes=packages + 2 * source + 2 * result, up_bytes=4 * result),
+    )
+
+
+def sheet(settings: Settings, place: Place) -> Sheet:
+    """Give what the sheets of all leases of a run have in common. The memory is said of this machine alone."""
+    return Sheet(
+        lease="",
+        length_s=0,
+        grace_s=0,
+        families=place.families,
+        memory_bytes=None if place.rented else settings.memory_bytes,
+        status_url="",
+        log_urls=(),
+        next_sheet_url="",
     )
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from pathlib import PurePosixPath
 
 from uprez.config.settings import Location, Settings
 from uprez.errors import InputError
-from uprez.job import Job, Source
+from uprez.job import Job, Options, Source
+from uprez.media import timeline
 
 SUFFIXES = ("mp4", "mkv", "mov")
 """Of results."""
@@ -32,10 +34,21 @@ def _base(where: Location) -> str:
 
 def _stem(settings: Settings, source: Source) -> str:
     path = PurePosixPath(source.name)
-    tag = f"x{float(settings.options.scale):g}"
-    if settings.options.cfr is not None:
-        tag += f"-{round(float(settings.options.cfr), 3):g}fps"  # 59.94, as people say
-    return str(path.with_name(f"{path.stem}.{tag}"))
+    return str(path.with_name(f"{path.stem}.{tag(settings.options)}"))
+
+
+def tag(options: Options) -> str:
+    """Say in a name what was asked: "x2", "60fps", "x4-60fps", "2xfps" (twice the frames)."""
+    rate = timeline.rate_asked(options)
+    sizes = [f"x{float(options.scale):g}"] if options.upscales else []
+    if isinstance(rate, timeline.Constant):
+        return "-".join([*sizes, f"{readable(rate.fps)}fps"])
+    return "-".join([*sizes, *([f"{readable(rate.ratio)}xfps"] if options.interpolates else [])])
+
+
+def readable(value: Fraction) -> str:
+    """Write a rate or a factor as people say it: 59.94 for 60000/1001."""
+    return f"{round(float(value), 3):.7g}"
 
 
 def possible(settings: Settings, job: Job) -> list[str]:

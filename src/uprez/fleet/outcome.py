@@ -1,14 +1,19 @@
-"""What came of a run, as results.json has it."""
+"""What came of a run, as results.json has it and a person is told."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
+from typing import TypedDict
 
-from uprez.fleet import budget
+from uprez.fleet import budget, estimate
 from uprez.fleet.intake import Skipped
 from uprez.fleet.ledger import LeaseRow
 from uprez.fleet.work import Work
-from uprez.report.results import JobResult, JobState, LeaseResult
+from uprez.job import Mode, Options, Strategy
+from uprez.media.timeline import Factor, rate_asked
+from uprez.report.console import Console
+from uprez.report.results import Expected, JobResult, JobState, LeaseResult
 
 
 def job_result(work: Work, *, dry_run: bool) -> JobResult:
@@ -18,11 +23,16 @@ def job_result(work: Work, *, dry_run: bool) -> JobResult:
         job=work.job.id,
         input=work.job.source.name,
         state=state,
+        **_asked(work.job.options),
+        expected=_expected(work) if state == "planned" else None,
         output=work.result,
         made=work.made,
         segments_computed=work.computed,
         segments_adopted=work.adopted,
         seconds=round(work.seconds, 3),
+        stages=tuple(replace(stage, seconds=round(stage.seconds, 3)) for stage in work.stages.values()),
+        reused=work.reused,
+        held=work.held,
         error=work.error,
         hint=work.hint,
         warnings=tuple(work.warnings),
@@ -35,9 +45,46 @@ def skipped_result(skipped: Skipped) -> JobResult:
         job=skipped.job.id,
         input=skipped.job.source.name,
         state="skipped",
+        **_asked(skipped.job.options),
         output=skipped.output,
         made=skipped.made,
     )
+
+
+def tell(work: Work, console: Console) -> None:
+    """Say what of the work took how long, and what of it needed none."""
+    name = work.job.source.name
+    if work.reused:
+        console.info(f"{name}: {work.reused} frames were identical to the one before and not computed again")
+    if work.held:
+        console.debug(f"{name}: {work.held} frames stay as the one before, between two scenes or two identical frames")
+    if work.stages:
+        stages = (f"{stage.name} {stage.seconds:.1f} s ({stage.frames} frames)" for stage in work.stages.values())
+        console.debug(f"{name}: {', '.join(stages)}")
+
+
+class _Asked(TypedDict):
+    mode: Mode
+    factor: str | None
+    target_fps: str | None
+    strategy: Strategy | None
+
+
+def _asked(options: Options) -> _Asked:
+    """Say what was asked of the frames, with the factor that was taken where none was given."""
+    rate = rate_asked(options)
+    return _Asked(
+        mode=options.mode,
+        factor=str(rate.ratio) if options.interpolates and isinstance(rate, Factor) else None,
+        target_fps=None if options.target_fps is None else str(options.target_fps),
+        strategy=options.strategy if options.mode == "both" else None,
+    )
+
+
+def _expected(work: Work) -> Expected:
+    figures = estimate.estimate(work.video, work.job.options)
+    fps = None if figures.fps is None else round(float(figures.fps), 3)
+    return Expected(frames=figures.frames, fps=fps, width=figures.width, height=figures.height)
 
 
 def lease_result(row: LeaseRow, now: datetime) -> LeaseResult:

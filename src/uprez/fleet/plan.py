@@ -44,7 +44,7 @@ def make(
     wanted = target(index.video, options)
     times = timeline.asked(index, first, count, options)
     most = frames_in_one_put(wanted.width, wanted.height, ready.encoding)
-    rate = options.cfr or index.video.rate
+    rate = timeline.rate_of(index.video, options)
     if segment_frames:
         segments = cut(times.frames, min(segment_frames, most))
     else:

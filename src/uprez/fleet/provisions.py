@@ -10,6 +10,7 @@ from uprez.fleet import program, readiness
 from uprez.fleet.supplies import Supplies, stocked
 from uprez.fleet.work import Work
 from uprez.models import MODELS, weights
+from uprez.models.needed import models_of
 from uprez.report.console import Console
 from uprez.report.fetching import Fetching
 from uprez.sheet import Ref
@@ -20,9 +21,8 @@ from uprez.store.send import ensure, send
 
 def bring(settings: Settings, console: Console, home: Home, works: Sequence[Work], *, rented: bool) -> Supplies:
     """Fetch and convert the weights, unless that was done before; put all that rented machines need into the bucket."""
-    model = MODELS[settings.options.model]
-    path = weights.ensure(model, settings.cache_dir, progress=Fetching(console).tell)
-    models, paths = _networks(model.name, path)
+    paths = _networks(settings, console)
+    models = {name: _ref(path) for name, path in paths.items()}
     if not rented:
         return Supplies(models=models)
     supplies = stocked(home, models, paths, program.packed(settings, console))
@@ -34,11 +34,16 @@ def bring(settings: Settings, console: Console, home: Home, works: Sequence[Work
     return supplies
 
 
-def _networks(name: str, path: Path | None) -> tuple[dict[str, Ref], dict[str, Path]]:
-    if path is None:
-        return {}, {}
-    ref = Ref(url=path.absolute().as_uri(), sha256=urls.digest(path), size=path.stat().st_size)
-    return {name: ref}, {name: path}
+def _networks(settings: Settings, console: Console) -> dict[str, Path]:
+    """Give the converted network of each model that has one."""
+    fetching = Fetching(console)
+    needed = models_of(settings.options)
+    found = {name: weights.ensure(MODELS[name], settings.cache_dir, progress=fetching.tell) for name in needed}
+    return {name: path for name, path in found.items() if path is not None}
+
+
+def _ref(path: Path) -> Ref:
+    return Ref(url=path.absolute().as_uri(), sha256=urls.digest(path), size=path.stat().st_size)
 
 
 def _send(home: Home, work: Work, console: Console) -> None:

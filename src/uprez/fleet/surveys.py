@@ -13,6 +13,8 @@ from uprez.job import Stream, Survey, Video
 from uprez.media import encode, probe
 from uprez.media.packets import JUMPING
 from uprez.media.target import target
+from uprez.models import MODELS
+from uprez.models.needed import models_of
 
 TOLERANCE = 0.02
 """By which share an index may have more frames than the header says."""
@@ -39,6 +41,7 @@ def check(survey: Survey, work: Work) -> None:
         raise VerifyError(f"the index has {frames} frames, the header says about {quick.frames}")
     _check_numbers(survey)
     _check_encoding(survey, work)
+    _check_precision(survey, work)
     if not probe.holds(work.source_url(), survey.index):
         raise VerifyError("the index lacks frames that the video has")
 
@@ -80,6 +83,14 @@ def _check_encoding(survey: Survey, work: Work) -> None:
         raise VerifyError(f"the survey's encoder is not what was asked for: {error.message}") from error
     if replace(found, decoded_as="") != due:
         raise VerifyError(f"the survey's settings of {found.rung} are not those that were asked for")
+
+
+def _check_precision(survey: Survey, work: Work) -> None:
+    """What was asked for holds; without a network there is nothing that it could change."""
+    asked, found = work.job.options.precision, survey.preflight.precision
+    networks = [name for name in models_of(work.job.options) if MODELS[name].architecture]
+    if asked != "auto" and networks and found != asked:
+        raise VerifyError(f"the survey computes in {found}, {asked} was asked for")
 
 
 def _facts(*videos: Video) -> Iterator[tuple[object, ...]]:

@@ -11,6 +11,7 @@ from uprez.fleet.lookout import Lookout
 from uprez.job import GivenUp, Job, Pin, Plan, Survey, Video
 from uprez.media.witness import Looks
 from uprez.report.results import Made, Output
+from uprez.status import STAGES, Done, Stage
 from uprez.store import find, keys, objects
 from uprez.store.base import Meta, Store
 
@@ -75,6 +76,11 @@ class Work:
     computed: int = 0
     damaged: int = 0
     """Source frames that could not be decoded whole, in the segments of this run."""
+    stages: dict[str, Stage] = field(default_factory=dict)
+    """What each stage took in the segments of this run, by name, in the order of the work."""
+    reused: int = 0
+    held: int = 0
+    """As in `Done`, in the segments of this run."""
     seconds: float = 0.0
     result: Output | None = None
     made: Made | None = None
@@ -128,6 +134,18 @@ class Work:
         self.given_up = (*self.given_up, lost)
         self.tries.clear()  # there are few encoders, and the next one has its own three tries
         self.forget_plan()
+
+    def note_done(self, done: Done) -> None:
+        """Remember how a segment that counts was made; what of it no stage or frame can be is left out."""
+        self.computed += 1
+        self.damaged += done.damaged
+        self.reused += max(0, done.reused)
+        self.held += max(0, done.held)
+        for stage in done.stages:
+            if stage.name in STAGES and stage.seconds >= 0 and stage.frames >= 0:
+                before = self.stages.get(stage.name, Stage(name=stage.name, seconds=0.0, frames=0))
+                seconds, frames = before.seconds + stage.seconds, before.frames + stage.frames
+                self.stages[stage.name] = Stage(name=stage.name, seconds=seconds, frames=frames)
 
     def note_looks(self, number: int, error: UprezError) -> None:
         """Remember what a refused attempt at a segment showed: the next one is compared with it too."""

@@ -139,7 +139,7 @@ def tags_for(colour: Colour, rate: Fraction) -> Tags:
     """Give the tags of a result: the source's where it has any, else those of what was computed.
 
     BT.601 has two sets of primaries, for 525-line (60 Hz) and 625-line (50 Hz) systems. A result's height no longer
-    tells them apart but its `rate`, in frames a second, does: a multiple of 25 is the 50 Hz world.
+    tells them apart but the source's `rate`, in frames a second, does: a multiple of 25 is the 50 Hz world.
     """
     matrix, primaries, transfer = _computed(colour.matrix, rate)
     return Tags(

@@ -32,7 +32,12 @@ from uprez.media.ladders import Rung, Settings
 from uprez.media.layouts import stored
 from uprez.media.source import opened
 from uprez.media.target import Target
+from uprez.media.timeline import rate_of
 
+UNKNOWN_RATE = Fraction(25)
+"""Frames a second of a video that states none."""
+_FASTEST = {"av1": Fraction(240)}
+"""Frames a second beyond which a codec's encoders refuse to be opened (SVT-AV1); the times are the timeline's."""
 _TRIAL_FRAMES = 5
 DISK = frozenset({errno.ENOSPC, errno.EFBIG, errno.EIO, errno.EDQUOT})
 """Errors of writing that say nothing of the encoder."""
@@ -51,6 +56,8 @@ class Picture:
     """Frames a second, for rate control only: the times of a result come from its timeline."""
     colour: Colour
     """Of the frames that are written; of the family "yuv"."""
+    source_rate: Fraction | None = None
+    """By which a colour that nobody stated is told (see `tags_for`); None: by `rate`."""
     mastering: Mastering | None = None
 
     @property
@@ -61,12 +68,14 @@ class Picture:
 
 def picture(video: Video, options: Options, wanted: Target) -> Picture:
     """Say what an encoder must be told about the frames of a video's result."""
+    rate = rate_of(video, options) or UNKNOWN_RATE
     return Picture(
         width=wanted.width,
         height=wanted.height,
         sar=video.shown_sar,
-        rate=options.cfr or video.rate or Fraction(25),
+        rate=min(rate, _FASTEST.get(wanted.codec, rate)),
         colour=wanted.colour,
+        source_rate=video.rate or UNKNOWN_RATE,
         mastering=video.mastering,
     )
 
@@ -235,7 +244,7 @@ class Encoder:
         self._path = path
         self._encoding = encoding
         self._picture = picture
-        self._tags = tags_for(picture.colour, picture.rate)
+        self._tags = tags_for(picture.colour, picture.source_rate or picture.rate)
         self._count = 0
         try:
             self._container = av.open(f"file:{path}", "w", format="matroska")

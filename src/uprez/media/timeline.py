@@ -11,7 +11,7 @@ from itertools import pairwise
 from math import ceil, floor, gcd, lcm
 
 from uprez.errors import InputError
-from uprez.job import Index, Options, Plan
+from uprez.job import Index, Options, Plan, Video
 from uprez.media.packets import JUMPING
 
 MOST_TICKS = 2**31 - 1
@@ -173,6 +173,8 @@ Rate = Factor | Constant
 
 KEEP = Factor(Fraction(1))
 """Every source frame at its own time."""
+USUAL = Fraction(2)
+"""The factor of interpolation, where neither it nor a rate was asked for."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -193,10 +195,8 @@ class Timeline:
     """Number of output frames."""
     part: Part
     rate: Rate
-    cuts: frozenset[int]
-    """Positions in the index at which a new scene begins: nothing is made between such a frame and the one before."""
     between: bool
-    """Frames are made between those of the source; False: these are only repeated and left out."""
+    """Frames are due between those of the source; False: these are only repeated and left out."""
 
     @cached_property
     def pts(self) -> tuple[int, ...]:
@@ -238,18 +238,10 @@ class Timeline:
 
     def _holds(self, number: int) -> bool:
         last = self.part.count - 1
-        return not self.between or number == last or self.part.first + number + 1 in self.cuts
+        return not self.between or number == last
 
 
-def timeline(
-    index: Index,
-    first: int,
-    count: int,
-    *,
-    rate: Rate = KEEP,
-    cuts: frozenset[int] = frozenset(),
-    between: bool = True,
-) -> Timeline:
+def timeline(index: Index, first: int, count: int, *, rate: Rate = KEEP, between: bool = True) -> Timeline:
     """Give the frames of a result made of `count` frames of the source from position `first`.
 
     The whole video keeps its start offset; a part of it begins at 0. Times are exact, but where that would take a finer
@@ -267,7 +259,6 @@ def timeline(
         frames=rate.frames(part),
         part=part,
         rate=rate,
-        cuts=cuts,
         between=between,
     )
 
@@ -286,8 +277,29 @@ def planned(index: Index, plan: Plan) -> Timeline:
 
 def asked(index: Index, first: int, count: int, options: Options) -> Timeline:
     """Give the timeline of a result made of `count` frames of the source, as its options ask for."""
-    rate = Constant(options.cfr) if options.cfr else KEEP
-    return timeline(index, first, count, rate=rate, between=False)
+    return timeline(index, first, count, rate=rate_asked(options), between=options.interpolates)
+
+
+def rate_asked(options: Options) -> Rate:
+    """Give the rate that options ask for."""
+    if options.interpolates:
+        return Constant(options.target_fps) if options.target_fps else Factor(options.factor or USUAL)
+    return Constant(options.cfr) if options.cfr else KEEP
+
+
+def rate_of(video: Video, options: Options) -> Fraction | None:
+    """Give the average frames a second of a video's result; None where they follow from the video's, which are unknown.
+
+    For people, rate control and estimates, never for time. A rate of numbers that encoders do not take is the nearest
+    that they do.
+    """
+    rate = rate_asked(options)
+    if isinstance(rate, Constant):
+        return rate.fps
+    if video.rate is None:
+        return None
+    exact = video.rate * rate.ratio
+    return exact if max(exact.as_integer_ratio()) <= MOST_TICKS else exact.limit_denominator(1001)
 
 
 def select(index: Index, start: Fraction, duration: Fraction | None) -> tuple[int, int]:

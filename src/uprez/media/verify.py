@@ -21,7 +21,7 @@ from uprez.job import Index, Pin, Plan, Segment, Video
 from uprez.media import contents, decode, likeness, probe, tracks
 from uprez.media.colour import tags_for
 from uprez.media.containers import QUICKTIME, carried
-from uprez.media.encode import extradata_sha256, pix_fmt_of
+from uprez.media.encode import UNKNOWN_RATE, extradata_sha256, pix_fmt_of
 from uprez.media.layouts import layout
 from uprez.media.likeness import Thumb
 from uprez.media.mux import reorder_delay
@@ -295,7 +295,7 @@ def _check_shown(seen: Video, plan: Plan, index: Index, name: str) -> None:
     due, colour = target(index.video, plan.options), seen.colour
     if abs(seen.sar / index.video.shown_sar - 1) > _SHAPE:
         raise VerifyError(f"{name}: its samples have the shape {seen.sar}, {index.video.shown_sar} is due")
-    tags = tags_for(due.colour, plan.options.cfr or index.video.rate or Fraction(25))
+    tags = tags_for(due.colour, index.video.rate or UNKNOWN_RATE)
     got = (colour.tag_matrix, colour.tag_primaries, colour.tag_transfer, colour.full_range)
     wanted = (tags.matrix, tags.primaries, tags.transfer, due.colour.full_range)
     if got != wanted:

@@ -9,9 +9,12 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
-OPSET = 20
-IR_VERSION = 10
-"""What opset 20 came with; older than what the newest onnx writes, so that older runtimes read it."""
+OPSET = 18
+"""The newest whose operators all providers know: WebGPU's AveragePool ends at 18 and its GridSample at 19, and
+TensorRT's parser takes the "linear" of opset 20's GridSample for the nearest sample (onnx-tensorrt, pull request 1060).
+"""
+IR_VERSION = 8
+"""What opset 18 came with; older than what the newest onnx writes, so that older runtimes read it."""
 
 
 class Builder:
@@ -40,6 +43,11 @@ class Builder:
         made.attribute.extend(helper.make_attribute(key, value) for key, value in attributes.items())
         self.nodes.append(made)
         return name
+
+    def part(self, name: str, tensor: str, axis: int, start: int, stop: int) -> str:
+        """Add a slice of a tensor along one axis; gives its name."""
+        ends = [self.ints(f"{name}_{key}", value) for key, value in (("start", start), ("stop", stop), ("axis", axis))]
+        return self.node("Slice", name, tensor, *ends)
 
     def model(
         self, name: str, inputs: list[onnx.ValueInfoProto], outputs: list[onnx.ValueInfoProto]

@@ -12,17 +12,20 @@ has no places of its own that would turn with it.
 Everything after the network is linear up to the rounding, so the way back to luma and chroma is taken before the
 resampling: chroma then goes from the network's size to its own in one step. The part of a picture that no RGB in
 [0, 1] can hold (superwhite, superblack, and the corners of YUV) is kept apart, resampled and added at the end.
+
+A graph for tiles is the same for a window of the picture, but that its resampling is given with each tile: how the
+samples of a result lie among those of a window depends on where it lies (see `models.tiles`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 
 from uprez.errors import ModelError
 from uprez.job import LUMA_WEIGHTS, UPRIGHT, Colour, Turn
@@ -33,7 +36,7 @@ from uprez.models.resample import Taps
 RGB_OUTPUTS = ("rgb_in", "rgb_out")
 """Names of the extra outputs of a graph with `expose_rgb`: the network's input and its output before any clipping."""
 
-_BLOCK_ROWS = 16
+BLOCK_ROWS = 16
 """Output samples a block of the resampler: the fastest of 16, 32 and 64 at 2560x1088 to 1280x544."""
 
 FLOAT16_BITS = 11
@@ -44,7 +47,7 @@ PLANES: dict[str, tuple[str, ...]] = {"yuv": ("y", "u", "v"), "gray": ("y",), "r
 
 @dataclass(frozen=True, kw_only=True)
 class GraphSpec:
-    """What a planes graph is made for: one size, one way to store samples, on either side."""
+    """What a planes graph is made for: one size, one way to store samples, on either side. Of a tile, its own sizes."""
 
     width: int
     height: int
@@ -58,6 +61,8 @@ class GraphSpec:
     target: Colour
     """Of the family "yuv"."""
     turn: Turn = UPRIGHT
+    half: bool = False
+    """The network computes in float16; what is around it does not."""
     expose_rgb: bool = False
     """Give the tensors before and after the network as two more outputs, named as in RGB_OUTPUTS."""
 
@@ -72,23 +77,46 @@ class GraphSpec:
         return self.width if self.turn.lies else self.height
 
 
-def planes_graph(network: onnx.ModelProto | None, spec: GraphSpec) -> onnx.ModelProto:
+@dataclass(frozen=True, kw_only=True)
+class Slot:
+    """A place in a graph for tiles where the taps of one resampling are given: INDEX and MATRICES below its name."""
+
+    size: int
+    """Input samples."""
+    rows: int
+    """Output samples."""
+    blocks: int
+    window: int
+    """Input samples of a block."""
+    is_identity = False
+
+
+Slots = Mapping[str, Slot]
+"""By the name of the resampling: "luma/rows", "chroma/columns", "outside_luma/rows" and so on."""
+
+INDEX, MATRICES = "index", "matrices"
+RESAMPLE = "resample"
+"""An input's name is RESAMPLE, the slot's name and one of these, with slashes between."""
+
+
+def planes_graph(network: onnx.ModelProto | None, spec: GraphSpec, slots: Slots | None = None) -> onnx.ModelProto:
     """Build the graph that enlarges one frame: its planes in, three planes out.
 
-    Inputs are named as in PLANES, (H, W) and for chroma the share of it, rounded up; outputs "y_out", "u_out", "v_out"
-    at the spec's output size, then the RGB_OUTPUTS where asked for. All hold code values. Raises ModelError where the
-    network does not fit the spec.
+    Inputs are named as in PLANES, (H, W) and for chroma the share of it, rounded up; with `slots` there follow int32
+    [blocks, window] and float32 [blocks, rows a block, window] for each of them. Outputs are "y_out", "u_out", "v_out"
+    at the spec's output size, then the RGB_OUTPUTS where asked for. All planes hold code values. Raises ModelError
+    where the network does not fit the spec.
     """
     if spec.target.family != "yuv":
         raise ModelError(f"a result of the family {spec.target.family} cannot be made")
-    b = Builder()
-    rgb = _turned(b, _to_rgb(b, spec), spec.turn)
+    b = PlanesBuilder(slots)
+    rgb = _turned(b, to_rgb(b, spec.width, spec.height, spec.source), spec.turn)
     inside = b.node("Clip", "to_rgb/inside", rgb, b.scalar("zero", 0), b.scalar("one", 1))
     outside = b.node("Sub", "to_rgb/outside", rgb, inside)
     result = _inline(b, network, inside, spec)
     luma, chroma = _codes(b, result, outside, spec, has_network=network is not None)
     target = spec.target
-    planes = [_round(b, "y", luma, target.depth), *_split(b, _round(b, "uv", chroma, target.depth))]
+    planes = [rounded(b, "y", luma, target.depth), *_split(b, rounded(b, "uv", chroma, target.depth))]
     shapes = plane_shapes(spec.out_width, spec.out_height, target).items()
     outputs = [
         _finish(b, plane, f"{name}_out", shape, target.depth)
@@ -97,10 +125,46 @@ def planes_graph(network: onnx.ModelProto | None, spec: GraphSpec) -> onnx.Model
     if spec.expose_rgb:
         outputs += _expose(b, inside, result)
     inputs = [
-        helper.make_tensor_value_info(name, _element(spec.source.depth), shape)
+        helper.make_tensor_value_info(name, element_of(spec.source.depth), shape)
         for name, shape in plane_shapes(spec.width, spec.height, spec.source).items()
     ]
-    return b.model("planes", inputs, outputs)
+    return b.model("planes", [*inputs, *b.given], outputs)
+
+
+class PlanesBuilder(Builder):
+    """A planes graph while it grows: knows where taps are constants and where they are given."""
+
+    def __init__(self, slots: Slots | None = None) -> None:
+        super().__init__()
+        self._slots = slots
+        self.given: list[onnx.ValueInfoProto] = []
+        """Inputs beside the planes."""
+
+    def sides(self, prefix: str, scale: int, spec: GraphSpec) -> dict[str, Taps | Slot]:
+        """Give the resampling of luma and chroma, rows and columns, by their names without the prefix."""
+        if self._slots is not None:
+            return {key.removeprefix(prefix): slot for key, slot in self._slots.items() if key.startswith(prefix)}
+        across, down = spec.target.chroma_at
+        rows = resample.to_planes(scale * spec.shown_height, spec.out_height, spec.target.down, down)
+        columns = resample.to_planes(scale * spec.shown_width, spec.out_width, spec.target.across, across)
+        pairs = (("luma", rows[0], columns[0]), ("chroma", rows[1], columns[1]))
+        return {
+            f"{plane}/{side}": taps
+            for plane, *both in pairs
+            for side, taps in zip(("rows", "columns"), both, strict=True)
+        }
+
+    def taps(self, name: str, taps: Taps | Slot) -> tuple[str, str, int]:
+        """Give a resampling's tensors and its number of blocks."""
+        if isinstance(taps, Taps):
+            cut = resample.blocks(taps, BLOCK_ROWS)
+            index, matrices = self.const(f"{name}/{INDEX}", cut.windows), self.const(f"{name}/{MATRICES}", cut.matrices)
+            return index, matrices, cut.matrices.shape[0]
+        index, matrices = f"{name}/{INDEX}", f"{name}/{MATRICES}"
+        shape = (taps.blocks, BLOCK_ROWS, taps.window)
+        self.given.append(helper.make_tensor_value_info(index, TensorProto.INT32, (taps.blocks, taps.window)))
+        self.given.append(helper.make_tensor_value_info(matrices, TensorProto.FLOAT, shape))
+        return index, matrices, taps.blocks
 
 
 def plane_shapes(width: int, height: int, colour: Colour) -> dict[str, tuple[int, int]]:
@@ -109,23 +173,23 @@ def plane_shapes(width: int, height: int, colour: Colour) -> dict[str, tuple[int
     return {name: chroma if name in "uv" else (height, width) for name in PLANES[colour.family]}
 
 
-def _element(depth: int) -> int:
+def element_of(depth: int) -> int:
     """Give the type of a plane's samples."""
     if depth == 8:
         return int(TensorProto.UINT8)
     return int(TensorProto.FLOAT16 if depth <= FLOAT16_BITS else TensorProto.FLOAT)
 
 
-def _to_rgb(b: Builder, spec: GraphSpec) -> str:
-    """Give RGB [1, 3, H, W] of the input planes, limits not yet applied."""
+def to_rgb(b: PlanesBuilder, width: int, height: int, colour: Colour) -> str:
+    """Give RGB [1, 3, H, W] of the inputs named as a frame's planes, limits not yet applied."""
     axis = b.ints("to_rgb/axis", 0)
-    if spec.source.family == "yuv":
-        planes = _yuv(b, spec, axis)
+    if colour.family == "yuv":
+        planes = _yuv(b, width, height, colour, axis)
     else:
-        planes = _joined(b, "codes", ("r", "g", "b") if spec.source.family == "rgb" else ("y", "y", "y"), axis)
+        planes = _joined(b, "codes", ("r", "g", "b") if colour.family == "rgb" else ("y", "y", "y"), axis)
     picture = b.node("Unsqueeze", "to_rgb/picture", planes, axis)
-    matrix, black = _rgb_from_codes(spec.source)
-    return _mix(b, "to_rgb/matrix", picture, matrix, -matrix @ black)
+    matrix, black = rgb_from_codes(colour)
+    return mix(b, "to_rgb/matrix", picture, matrix, -matrix @ black)
 
 
 def _joined(b: Builder, name: str, planes: Sequence[str], axis: str) -> str:
@@ -135,12 +199,12 @@ def _joined(b: Builder, name: str, planes: Sequence[str], axis: str) -> str:
     return b.node("Cast", f"to_rgb/{name}", stack, to=TensorProto.FLOAT)
 
 
-def _yuv(b: Builder, spec: GraphSpec, axis: str) -> str:
+def _yuv(b: PlanesBuilder, width: int, height: int, colour: Colour, axis: str) -> str:
     """Give the three code values of each pixel, [3, H, W]: chroma brought to the luma samples."""
-    across, down = spec.source.chroma_at
-    rows = resample.chroma_up(spec.height, factor=spec.source.down, offset=down)
-    columns = resample.chroma_up(spec.width, factor=spec.source.across, offset=across)
-    chroma = _resample(b, "to_rgb/chroma_up", _joined(b, "chroma", ("u", "v"), axis), 2, rows, columns)
+    across, down = colour.chroma_at
+    rows = resample.chroma_up(height, factor=colour.down, offset=down)
+    columns = resample.chroma_up(width, factor=colour.across, offset=across)
+    chroma = resampled(b, "to_rgb/chroma_up", _joined(b, "chroma", ("u", "v"), axis), 2, rows, columns)
     return b.node("Concat", "to_rgb/codes", _joined(b, "luma", ("y",), axis), chroma, axis=0)
 
 
@@ -171,7 +235,7 @@ def _inline(b: Builder, network: onnx.ModelProto | None, rgb: str, spec: GraphSp
         if spec.native_scale != 1:
             raise ModelError(f"a graph without a network has native scale 1, not {spec.native_scale}")
         return b.node("Identity", "network/none", rgb)
-    graph = network.graph
+    graph = (halved(network) if spec.half and _convolves(network) else network).graph
     if [item.version for item in network.opset_import if item.domain == ""] != [OPSET]:
         raise ModelError(f"network {graph.name} is not of ONNX opset {OPSET}")
     names = {graph.input[0].name: rgb, "": ""}
@@ -191,7 +255,38 @@ def _inline(b: Builder, network: onnx.ModelProto | None, rgb: str, spec: GraphSp
     return names[graph.output[0].name]
 
 
-def _codes(b: Builder, result: str, outside: str, spec: GraphSpec, *, has_network: bool) -> tuple[str, str]:
+def _convolves(network: onnx.ModelProto) -> bool:
+    return any(node.op_type == "Conv" for node in network.graph.node)
+
+
+def halved(network: onnx.ModelProto) -> onnx.ModelProto:
+    """Give the same network computing in float16 up to its last convolution, still from float32 to float32.
+
+    What comes after it, where a network adds its input to what it found out, keeps all the input's bits. Factors of
+    Resize stay as they are.
+    """
+    half = onnx.ModelProto()
+    half.CopyFrom(network)
+    graph = half.graph
+    end = max(number for number, node in enumerate(graph.node) if node.op_type == "Conv")
+    inner, outer = list(graph.node[: end + 1]), list(graph.node[end + 1 :])
+    floats = {name for node in inner if node.op_type != "Resize" for name in node.input}
+    for tensor in graph.initializer:
+        if tensor.data_type == TensorProto.FLOAT and tensor.name in floats:
+            tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor).astype(np.float16), tensor.name))
+    before, after = graph.input[0].name, inner[-1].output[0]
+    for node in inner:
+        node.input[:] = ["half_in" if name == before else name for name in node.input]
+    inner[-1].output[0] = "half_out"
+    first = helper.make_node("Cast", [before], ["half_in"], name="half_in", to=TensorProto.FLOAT16)
+    last = helper.make_node("Cast", ["half_out"], [after], name="half_out", to=TensorProto.FLOAT)
+    nodes = [first, *inner, last, *outer]
+    del graph.node[:]
+    graph.node.extend(nodes)
+    return half
+
+
+def _codes(b: PlanesBuilder, result: str, outside: str, spec: GraphSpec, *, has_network: bool) -> tuple[str, str]:
     """Give luma [1, H, W] and chroma [2, H/2, W/2] code values at the output size, not yet rounded."""
     if not has_network:
         # Without a network the sum is the input again, and one resampling serves both parts.
@@ -202,33 +297,29 @@ def _codes(b: Builder, result: str, outside: str, spec: GraphSpec, *, has_networ
     return b.node("Add", "to_planes/y_sum", luma, extra_luma), b.node("Add", "to_planes/uv_sum", chroma, extra_chroma)
 
 
-def _project(b: Builder, prefix: str, rgb: str, scale: int, spec: GraphSpec, *, offset: bool) -> tuple[str, str]:
+def _project(b: PlanesBuilder, prefix: str, rgb: str, scale: int, spec: GraphSpec, *, offset: bool) -> tuple[str, str]:
     """Take RGB of `scale` times the input size to luma and chroma at the output size."""
     target = spec.target
-    to_rgb, black = _rgb_from_codes(target)
+    to_rgb, black = rgb_from_codes(target)
     matrix = np.linalg.inv(to_rgb).astype(np.float64)
     bias = black if offset else np.zeros(3)
-    luma = _mix(b, f"to_planes/{prefix}luma", rgb, matrix[:1], bias[:1])
-    chroma = _mix(b, f"to_planes/{prefix}chroma", rgb, matrix[1:], bias[1:])
+    luma = mix(b, f"to_planes/{prefix}luma", rgb, matrix[:1], bias[:1])
+    chroma = mix(b, f"to_planes/{prefix}chroma", rgb, matrix[1:], bias[1:])
     flat_luma, flat_chroma = (b.node("Squeeze", f"{name}_flat", name, "to_rgb/axis") for name in (luma, chroma))
-    rows = resample.lanczos(scale * spec.shown_height, spec.out_height)
-    columns = resample.lanczos(scale * spec.shown_width, spec.out_width)
-    across, down = target.chroma_at
-    half_rows = resample.compose(resample.chroma_down(rows.rows, factor=target.down, offset=down), rows)
-    half_columns = resample.compose(resample.chroma_down(columns.rows, factor=target.across, offset=across), columns)
+    sides = b.sides(prefix, scale, spec)
     return (
-        _resample(b, f"resample/{prefix}luma", flat_luma, 1, rows, columns),
-        _resample(b, f"resample/{prefix}chroma", flat_chroma, 2, half_rows, half_columns),
+        resampled(b, f"{RESAMPLE}/{prefix}luma", flat_luma, 1, sides["luma/rows"], sides["luma/columns"]),
+        resampled(b, f"{RESAMPLE}/{prefix}chroma", flat_chroma, 2, sides["chroma/rows"], sides["chroma/columns"]),
     )
 
 
-def _mix(b: Builder, name: str, picture: str, matrix: NDArray[np.float64], bias: NDArray[np.float64]) -> str:
+def mix(b: Builder, name: str, picture: str, matrix: NDArray[np.float64], bias: NDArray[np.float64]) -> str:
     """Mix the channels of [1, C, H, W] by a matrix, as a 1x1 convolution."""
     weight = b.const(f"{name}.weight", matrix.astype(np.float32)[:, :, None, None])
     return b.node("Conv", name, picture, weight, b.const(f"{name}.bias", bias.astype(np.float32)))
 
 
-def _rgb_from_codes(colour: Colour) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def rgb_from_codes(colour: Colour) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Give M and the code values of black, such that RGB = M (codes - black); by H.273, equations 17 to 36.
 
     Of gray the codes are luma three times, of RGB they are R, G and B.
@@ -250,7 +341,7 @@ def _rgb_from_codes(colour: Colour) -> tuple[NDArray[np.float64], NDArray[np.flo
     return np.linalg.inv(np.diag((luma, chroma, chroma)) @ to_yuv), np.array((low, middle, middle), np.float64)
 
 
-def _resample(b: Builder, name: str, picture: str, channels: int, rows: Taps, columns: Taps) -> str:
+def resampled(b: PlanesBuilder, name: str, picture: str, channels: int, rows: Taps | Slot, columns: Taps | Slot) -> str:
     """Resample [C, H, W], rows first: products on whole lines are the cheaper ones, and reducing leaves fewer."""
     picture = _resample_rows(b, f"{name}/rows", picture, channels, rows, columns.size)
     if columns.is_identity:
@@ -260,7 +351,7 @@ def _resample(b: Builder, name: str, picture: str, channels: int, rows: Taps, co
     return b.node("Transpose", f"{name}/turn_back", turned, perm=[0, 2, 1])
 
 
-def _resample_rows(b: Builder, name: str, picture: str, channels: int, taps: Taps, width: int) -> str:
+def _resample_rows(b: PlanesBuilder, name: str, picture: str, channels: int, taps: Taps | Slot, width: int) -> str:
     """Multiply the rows of [C, H, W] by blocks of taps.
 
     Gathering windows and multiplying by small dense matrices took 8 ms for 2560x1088 RGB to half its size on 2 cores,
@@ -268,10 +359,10 @@ def _resample_rows(b: Builder, name: str, picture: str, channels: int, taps: Tap
     """
     if taps.is_identity:
         return picture
-    cut = resample.blocks(taps, _BLOCK_ROWS)
-    windows = b.node("Gather", f"{name}/windows", picture, b.const(f"{name}/index", cut.windows), axis=1)
-    product = b.node("MatMul", f"{name}/product", b.const(f"{name}/weights", cut.matrices), windows)
-    height = cut.matrices.shape[0] * _BLOCK_ROWS
+    index, matrices, blocks = b.taps(name, taps)
+    windows = b.node("Gather", f"{name}/windows", picture, index, axis=1)
+    product = b.node("MatMul", f"{name}/product", matrices, windows)
+    height = blocks * BLOCK_ROWS
     joined = b.node("Reshape", f"{name}/joined", product, b.ints(f"{name}/shape", channels, height, width))
     if height == taps.rows:
         return joined
@@ -279,13 +370,13 @@ def _resample_rows(b: Builder, name: str, picture: str, channels: int, taps: Tap
     return b.node("Slice", f"{name}/cut", joined, *ends)
 
 
-def _round(b: Builder, name: str, codes: str, depth: int) -> str:
+def rounded(b: Builder, name: str, codes: str, depth: int) -> str:
     """Give whole code values: rounded before the cast, because runtimes cast fractions in different ways."""
     low, high = b.scalar(f"to_planes/{name}_low", 0), b.scalar(f"to_planes/{name}_high", (1 << depth) - 1)
     clamped = b.node("Clip", f"to_planes/{name}_clamp", codes, low, high)
     raised = b.node("Add", f"to_planes/{name}_raise", clamped, b.scalar(f"to_planes/{name}_half", 0.5))
     whole = b.node("Floor", f"to_planes/{name}_round", raised)
-    return b.node("Cast", f"to_planes/{name}_cast", whole, to=_element(depth))
+    return b.node("Cast", f"to_planes/{name}_cast", whole, to=element_of(depth))
 
 
 def _split(b: Builder, chroma: str) -> tuple[str, str]:
@@ -296,7 +387,7 @@ def _split(b: Builder, chroma: str) -> tuple[str, str]:
 
 def _finish(b: Builder, plane: str, name: str, shape: tuple[int, int], depth: int) -> onnx.ValueInfoProto:
     b.node("Squeeze", name, plane, "to_rgb/axis")
-    return helper.make_tensor_value_info(name, _element(depth), shape)
+    return helper.make_tensor_value_info(name, element_of(depth), shape)
 
 
 def _expose(b: Builder, before: str, after: str) -> list[onnx.ValueInfoProto]:

@@ -7,9 +7,10 @@ Two graphs, because a frame takes part in two pairs and its features depend on i
 
 Five blocks, coarse to fine, each refine the flow from the frame in between to either side and a mask that blends the
 two. The reference (Practical-RIFE's IFNet_HDv3, https://github.com/hzwer/Practical-RIFE, MIT) brings everything to full
-size after each block and reduces it again before the next. Here a block's results stay at its own size: bilinear
-enlargement by s followed by reduction by s/2 is the same as bilinear enlargement by 2, because both samples that the
-reduction averages lie between the same two of the coarse ones. Pictures are warped only where the next block looks at
+size after each block and reduces it again before the next. Here mask and features, which come from the last block
+alone, go to the next one's size directly: bilinear enlargement by s followed by reduction by s/2 is the same as
+bilinear enlargement by 2, because both samples that the reduction averages lie between the same two of the coarse ones.
+(Of the flow, a sum over several blocks, that does not hold.) Pictures are warped only where the next block looks at
 them. What comes out differs from the reference by rounding alone.
 """
 
@@ -21,7 +22,7 @@ from fractions import Fraction
 
 import numpy as np
 from numpy.typing import NDArray
-from onnx import helper
+from onnx import TensorProto, helper
 
 from uprez.models.builder import Builder
 
@@ -36,8 +37,8 @@ RESIDUALS = 8
 PAD_PX = 64
 """Sides must be multiples of this at flow scale 1: the coarsest block works at a quarter of a sixteenth."""
 _SLOPE = 0.2
-_MASK, _FEATURES = 4, 5
-"""Of a block's 13 outputs: four of flow, one of mask, eight features."""
+_MASK, _OUTPUTS = 4, 13
+"""Of a block: four outputs of flow, one of mask, eight features."""
 
 Weights = Mapping[str, NDArray[np.float32]]
 """A state dict by PyTorch's names, without "module."."""
@@ -68,17 +69,20 @@ def padded(side: int, flow_scale: Fraction) -> int:
 class Network:
     """Writes the two networks into graphs."""
 
-    def __init__(self, b: Builder, weights: Weights, size: Size) -> None:
+    def __init__(self, b: Builder, weights: Weights, size: Size, *, half: bool = False) -> None:
+        """`half`: convolutions compute in float16. Flow and warps never do: beyond 2,048 it has no single pixels."""
         self._b = b
         self._weights = weights
         self._size = size
+        self._half = half
 
     def head(self, name: str, rgb: str) -> str:
         """Give the four features of [1, 3, H, W] in 0-1, as [1, 4, H, W]."""
-        x = self._leaky(f"{name}/relu0", self._conv(f"{name}/cnn0", "encode.cnn0", rgb, stride=2))
+        x = self._to_half(f"{name}/in", rgb)
+        x = self._leaky(f"{name}/relu0", self._conv(f"{name}/cnn0", "encode.cnn0", x, stride=2))
         x = self._leaky(f"{name}/relu1", self._conv(f"{name}/cnn1", "encode.cnn1", x))
         x = self._leaky(f"{name}/relu2", self._conv(f"{name}/cnn2", "encode.cnn2", x))
-        return self._doubled(f"{name}/cnn3", "encode.cnn3", x)
+        return self._from_half(f"{name}/out", self._doubled(f"{name}/cnn3", "encode.cnn3", x))
 
     def between(self, name: str, left: str, right: str, whole: tuple[str, str], timestep: str) -> str:
         """Give the frame at a share of the way between two, [1, 3, H, W].
@@ -93,27 +97,27 @@ class Network:
             block = f"{name}/block{number}"
             layers = [self._seen(f"{block}/seen", pair, flow, scale), self._time(f"{block}/time", timestep, scale)]
             if flow:
-                # From the grid of the block before to this one's, twice as fine.
-                flow = self._twice(f"{block}/flow_before", flow)
-                layers += [self._twice(f"{block}/rest_before", rest), self._over(f"{block}/flow_in", flow, scale)]
-            out = self._block(block, number, b.node("Concat", f"{block}/in", *layers, axis=1))
-            change = b.node("Mul", f"{block}/change", self._part(f"{block}/flow_out", out, 0, 4), self._number(scale))
+                # The mask and the features from the grid of the block before, half as fine; the flow from full size.
+                reduced = self._reduced(f"{block}/flow_before", flow, scale)
+                layers += [
+                    self._larger(f"{block}/rest_before", rest, 2),
+                    self._times(f"{block}/in", reduced, 1 / scale),
+                ]
+            out = self._block(block, number, b.node("Concat", f"{block}/layers", *layers, axis=1))
+            change = self._times(f"{block}/change", self._b.part(f"{block}/flow_out", out, 1, 0, _MASK), scale)
+            change = self._larger(f"{block}/full", change, scale)
             flow = b.node("Add", f"{block}/flow", flow, change) if flow else change
-            rest = self._part(f"{block}/rest", out, _MASK, 13)
-        scale = self._size.scales[-1]
-        mask = self._part(f"{name}/mask", rest, 0, 1)
-        if scale > 1:
-            flow, mask = self._larger(f"{name}/flow_full", flow, scale), self._larger(f"{name}/mask_full", mask, scale)
+            rest = self._b.part(f"{block}/rest", out, 1, _MASK, _OUTPUTS)
+        mask = self._larger(f"{name}/mask_full", self._b.part(f"{name}/mask", rest, 1, 0, 1), self._size.scales[-1])
         pictures = b.node("Concat", f"{name}/whole", *whole, axis=0)
-        warped = self._warp(f"{name}/warped", pictures, flow, 1, (0, 0))
-        first, second = self._halves(f"{name}/warped_side", warped)
+        first, second = self._halves(f"{name}/side", self._warp(f"{name}/warped", pictures, flow, 1, (0, 0)))
         share = b.node("Sigmoid", f"{name}/share", mask)
-        # second + share (first - second)
         apart = b.node("Sub", f"{name}/apart", first, second)
         return b.node("Add", f"{name}/out", second, b.node("Mul", f"{name}/shared", apart, share))
 
     def _block(self, name: str, number: int, x: str) -> str:
         b, key = self._b, f"block{number}"
+        x = self._to_half(f"{name}/half", x)
         for step in range(2):
             x = self._conv(f"{name}/conv{step}", f"{key}.conv0.{step}.0", x, stride=2)
             x = self._leaky(f"{name}/relu{step}", x)
@@ -126,7 +130,7 @@ class Network:
             made = self._convolution(f"{name}/res{step}", x, weight, bias)
             x = self._leaky(f"{name}/res_relu{step}", b.node("Add", f"{name}/res_sum{step}", made, x))
         x = self._doubled(f"{name}/last", f"{key}.lastconv.0", x)
-        return b.node("DepthToSpace", f"{name}/out", x, blocksize=2, mode="CRD")
+        return self._from_half(f"{name}/out", b.node("DepthToSpace", f"{name}/cells", x, blocksize=2, mode="CRD"))
 
     def _seen(self, name: str, pair: str, flow: str, scale: int) -> str:
         """Give both frames' layers as the block sees them: warped by the flow so far, and reduced; [1, 14, h, w]."""
@@ -134,22 +138,20 @@ class Network:
         if not flow:
             seen = self._reduced(name, pair, scale)
         elif scale == 1:
-            seen = self._warp(name, pair, self._larger(f"{name}/flow_full", flow, 2), 1, (0, 0))
+            seen = self._warp(name, pair, flow, 1, (0, 0))
         else:
             # The block looks at the mean of the four samples in the middle of each square of `scale` a side.
-            full = self._larger(f"{name}/flow_full", flow, 2 * scale)
             middle = scale // 2 - 1
             four = [
-                self._warp(f"{name}/{down}{across}", pair, full, scale, (middle + down, middle + across))
+                self._warp(f"{name}/{down}{across}", pair, flow, scale, (middle + down, middle + across))
                 for down in range(2)
                 for across in range(2)
             ]
-            total = b.node("Sum", f"{name}/sum", *four)
-            seen = b.node("Mul", f"{name}/mean", total, self._number(0.25))
+            seen = self._times(f"{name}/mean", b.node("Sum", f"{name}/sum", *four), 0.25)
         # Colours of both, then features of both: the order of the weights.
         first, second = self._halves(f"{name}/side", seen)
         parts = [
-            self._part(f"{name}/{kind}{side}", tensor, start, stop)
+            self._b.part(f"{name}/{kind}{side}", tensor, 1, start, stop)
             for kind, start, stop in (("rgb", 0, 3), ("features", 3, LAYERS))
             for side, tensor in enumerate((first, second))
         ]
@@ -183,34 +185,23 @@ class Network:
         rows = np.linspace(-1, 1, size.height)[at[0] :: step][:height]
         grid = np.stack(np.meshgrid(columns, rows), axis=-1).astype(np.float32)[None]
         places_ = b.node("Add", f"{name}/grid", moved, b.const(f"{name}/still", grid))
-        return b.node("GridSample", name, pictures, places_, mode="linear", padding_mode="border", align_corners=1)
+        return b.node("GridSample", name, pictures, places_, mode="bilinear", padding_mode="border", align_corners=1)
 
     def _time(self, name: str, timestep: str, scale: int) -> str:
         shape = self._b.ints(f"{name}_shape", 1, 1, self._size.height // scale, self._size.width // scale)
         return self._b.node("Expand", name, timestep, shape)
 
-    def _over(self, name: str, flow: str, scale: int) -> str:
-        return self._b.node("Mul", name, flow, self._number(1 / scale))
-
-    def _twice(self, name: str, x: str) -> str:
-        return self._larger(name, x, 2)
+    def _times(self, name: str, x: str, factor: float) -> str:
+        return x if factor == 1 else self._b.node("Mul", name, x, self._number(factor))
 
     def _larger(self, name: str, x: str, scale: int) -> str:
+        if scale == 1:
+            return x
         factors = self._b.const(f"{name}_scales", np.array([1, 1, scale, scale], np.float32))
         return self._b.node("Resize", name, x, "", factors, mode="linear", coordinate_transformation_mode="half_pixel")
 
     def _halves(self, name: str, pair: str) -> tuple[str, str]:
-        b = self._b
-        found = []
-        for side in range(2):
-            ends = [b.ints(f"{name}{side}_{key}", value) for key, value in (("a", side), ("e", side + 1), ("x", 0))]
-            found.append(b.node("Slice", f"{name}{side}", pair, *ends))
-        return found[0], found[1]
-
-    def _part(self, name: str, x: str, start: int, stop: int) -> str:
-        b = self._b
-        ends = [b.ints(f"{name}_{key}", value) for key, value in (("start", start), ("stop", stop), ("axis", 1))]
-        return b.node("Slice", name, x, *ends)
+        return self._b.part(f"{name}0", pair, 0, 0, 1), self._b.part(f"{name}1", pair, 0, 1, 2)
 
     def _number(self, value: float) -> str:
         name = f"number_{value}"
@@ -226,14 +217,23 @@ class Network:
         self, name: str, x: str, weight: NDArray[np.float32], bias: NDArray[np.float32], *, stride: int = 1
     ) -> str:
         b = self._b
-        inputs = (x, b.const(f"{name}.weight", weight), b.const(f"{name}.bias", bias))
+        inputs = (x, self._tensor(f"{name}.weight", weight), self._tensor(f"{name}.bias", bias))
         return b.node("Conv", name, *inputs, pads=[1, 1, 1, 1], strides=[stride, stride])
 
     def _doubled(self, name: str, key: str, x: str) -> str:
         b = self._b
-        weight = b.const(f"{name}.weight", self._weights[f"{key}.weight"])
-        bias = b.const(f"{name}.bias", self._weights[f"{key}.bias"])
+        weight = self._tensor(f"{name}.weight", self._weights[f"{key}.weight"])
+        bias = self._tensor(f"{name}.bias", self._weights[f"{key}.bias"])
         return b.node("ConvTranspose", name, x, weight, bias, pads=[1, 1, 1, 1], strides=[2, 2])
+
+    def _tensor(self, name: str, values: NDArray[np.float32]) -> str:
+        return self._b.const(name, values.astype(np.float16) if self._half else values)
+
+    def _to_half(self, name: str, x: str) -> str:
+        return self._b.node("Cast", name, x, to=TensorProto.FLOAT16) if self._half else x
+
+    def _from_half(self, name: str, x: str) -> str:
+        return self._b.node("Cast", name, x, to=TensorProto.FLOAT) if self._half else x
 
     def _leaky(self, name: str, x: str) -> str:
         made = helper.make_node("LeakyRelu", [x], [name], name=name, alpha=_SLOPE)

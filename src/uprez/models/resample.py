@@ -98,6 +98,15 @@ def chroma_down(size: int, *, factor: int = 2, offset: float) -> Taps:
     return _folded(size, first, weights / weights.sum(axis=1, keepdims=True))
 
 
+def to_planes(size: int, rows: int, factor: int, offset: float) -> tuple[Taps, Taps]:
+    """Take a side of a picture to a result's luma side of `rows` samples, and to its chroma side in one step.
+
+    Chroma sample k lies on luma sample `factor` * k + `offset` of the result.
+    """
+    luma = lanczos(size, rows)
+    return luma, compose(chroma_down(luma.rows, factor=factor, offset=offset), luma)
+
+
 def _catmull_rom(distance: NDArray[np.float64]) -> NDArray[np.float64]:
     """Give the cubic's weights by the distance in samples (Keys 1981, a = -1/2)."""
     x = np.abs(distance)
@@ -128,8 +137,23 @@ def compose(outer: Taps, inner: Taps) -> Taps:
     return _folded(inner.size, starts, padded)
 
 
-def blocks(taps: Taps, rows: int) -> Blocks:
-    """Cut taps into blocks of `rows` output samples.
+def block_window(taps: Taps, rows: int) -> int:
+    """Give how many input samples a block of `rows` output samples needs at most."""
+    groups = [taps.starts[first : first + rows] for first in range(0, taps.rows, rows)]
+    return max(int(group.max() - group.min()) for group in groups) + int(taps.weights.shape[1])
+
+
+def part(taps: Taps, first: int, count: int, *, start: int, size: int) -> Taps:
+    """Give `count` of the rows, over a part of the side that begins at sample `start` and has `size` of them.
+
+    The rows may not reach out of that part.
+    """
+    starts = taps.starts[first : first + count] - start
+    return Taps(size=size, starts=starts, weights=taps.weights[first : first + count])
+
+
+def blocks(taps: Taps, rows: int, window: int | None = None) -> Blocks:
+    """Cut taps into blocks of `rows` output samples, each over so many input samples (None: as few as will do).
 
     A block's matrix is dense over its window, so its products run at the speed of a matrix product; the zeros in it
     cost less than the sparse form's strided reads.
@@ -137,7 +161,7 @@ def blocks(taps: Taps, rows: int) -> Blocks:
     count = -(-taps.rows // rows)
     width = taps.weights.shape[1]
     groups = [taps.starts[k * rows : (k + 1) * rows] for k in range(count)]
-    window = max(int(group.max() - group.min()) for group in groups) + width
+    window = window or block_window(taps, rows)
     firsts = np.array([min(int(group.min()), taps.size - window) for group in groups])
     matrices = np.zeros((count, rows, window), np.float32)
     for row in range(taps.rows):

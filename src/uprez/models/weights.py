@@ -22,7 +22,7 @@ from uprez.models import Member, Model, WheelSource
 Progress = Callable[[str, int, int], None]
 """Called with what is being done, how many bytes are there and how many there will be (0: unknown)."""
 
-_CONVERSION = 1
+_CONVERSION = 2
 """Raised when `networks` gives another network for the same weights: cached files of before are not used."""
 
 _FOREIGN_TARGET = (

@@ -11,7 +11,8 @@ from typing import Any, Literal
 
 from pydantic import TypeAdapter
 
-from uprez.job import GivenUp, Options, Pin
+from uprez.job import GivenUp, Mode, Options, Pin, Strategy
+from uprez.status import Stage
 
 SCHEMA = 1
 
@@ -43,6 +44,7 @@ class Made:
 
     plan: int
     model: str
+    """Its name; "a and b" where pictures became larger by one and more by another."""
     family: str
     provider: str
     precision: str
@@ -80,18 +82,45 @@ class Pending:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Expected:
+    """What a job that was only planned would make, by its input's header."""
+
+    frames: int | None
+    """About; None where the header does not say."""
+    fps: float | None
+    """On average."""
+    width: int
+    height: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class JobResult:
     """One job of a run."""
 
     job: str
     input: str
     state: JobState
+    mode: Mode | None = None
+    """None of an input that never became a job."""
+    factor: str | None = None
+    """Frames of the result for each of the source's, a number or fraction; of a mode that interpolates."""
+    target_fps: str | None = None
+    """Or frames a second, likewise."""
+    strategy: Strategy | None = None
+    """What the mode "both" did first."""
+    expected: Expected | None = None
     output: Output | None = None
     made: Made | None = None
     segments_computed: int = 0
     segments_adopted: int = 0
     """Counted before this run, or published before it and verified by it."""
     seconds: float = 0.0
+    stages: tuple[Stage, ...] = ()
+    """Of the segments computed, in the order of the work."""
+    reused: int = 0
+    """Frames of these segments that are the result of an earlier, identical one."""
+    held: int = 0
+    """Frames of these segments that would lie between two scenes, or two identical frames: the one before stays."""
     error: str | None = None
     hint: str | None = None
     warnings: tuple[str, ...] = ()

@@ -1,0 +1,204 @@
+"""All that is done to the pictures of a segment, in one place: frames between others, larger frames, in either order.
+
+moments -> [frames between] -> [larger] -> frames          interp-then-upscale, and each alone
+moments -> [larger] -> [frames between] -> frames          upscale-then-interp
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Generator, Iterator, Mapping
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from pathlib import Path
+
+from uprez.enhance.clock import Clock
+from uprez.enhance.interpolate import Interpolator, open_interpolator
+from uprez.enhance.rungs import RUNGS
+from uprez.enhance.session import Session
+from uprez.enhance.upscale import Means, Upscaler, open_upscaler
+from uprez.errors import MemoryShortError, ModelError
+from uprez.job import UPRIGHT, Colour, Options, Video
+from uprez.media.frame import Frame, Moment
+from uprez.media.scenes import same
+from uprez.media.target import Target
+from uprez.models import MODELS
+from uprez.models.motion import MotionSpec
+
+RIFE = "rife"
+PLAIN = "lanczos"
+"""The model that only changes how a picture is stored."""
+
+
+class Larger:
+    """Enlarges frames, and those that are the same bit for bit once."""
+
+    def __init__(self, enlarge: Callable[[Frame], Frame] | None, clock: Clock, *, reuse: bool = True) -> None:
+        """`enlarge` None: frames pass as they are."""
+        self._enlarge = enlarge
+        self._clock = clock
+        self._reuse = reuse
+        self._made: deque[_Made] = deque(maxlen=2)
+        self.reused = 0
+        """Output frames that are an earlier one's result."""
+
+    def __call__(self, frame: Frame, *, is_output: bool = True) -> Frame:
+        """Give the larger frame; `is_output`: it is shown as it is, and not only made something of."""
+        if self._enlarge is None:
+            return frame
+        made = next((made for made in reversed(self._made) if self._is_same(made.of, frame)), None)
+        if made is None:
+            with self._clock.running():
+                made = _Made(of=frame, result=self._enlarge(frame))
+            self._made.append(made)
+        elif is_output and (made.shown or made.of is not frame):
+            self.reused += 1
+        made.shown |= is_output
+        return made.result if made.of is frame else replace(made.result, pts=frame.pts, damaged=frame.damaged)
+
+    def _is_same(self, before: Frame, frame: Frame) -> bool:
+        return self._reuse and (before is frame or same(before, frame))
+
+
+@dataclass(kw_only=True)
+class _Made:
+    of: Frame
+    result: Frame
+    shown: bool = False
+
+
+class Engine:
+    """Makes output frames of moments. For one thread, and as many segments as are of one kind."""
+
+    def __init__(
+        self,
+        options: Options,
+        enlarge: Upscaler | None,
+        between: Interpolator | None,
+        ladder: tuple[str, ...] = (),
+        *,
+        reuse: bool = True,
+    ) -> None:
+        self._after = options.mode == "both" and options.strategy == "upscale-then-interp"
+        self._upscaler = enlarge
+        self._between = between
+        self._passed_over = ladder
+        self._reuse = reuse
+        self.begin()
+
+    def begin(self) -> None:
+        """Count from nothing: a new segment."""
+        self._clocks = {name: Clock(name=name) for name in ("interpolate", "upscale")}
+        self._larger = Larger(self._upscaler, self._clocks["upscale"], reuse=self._reuse)
+
+    @property
+    def session(self) -> Session:
+        """The session whose provider counts for the whole."""
+        of = self._between or self._upscaler
+        assert of is not None  # noqa: S101  for the type: `open_engine` opens at least one
+        return of.session
+
+    @property
+    def ladder(self) -> tuple[str, ...]:
+        """Every rung that was tried, and what memory made of the pictures."""
+        notes = tuple(self._upscaler.notes) if self._upscaler else ()
+        return (*self._passed_over, *self.session.ladder, *notes)
+
+    @property
+    def clocks(self) -> tuple[Clock, ...]:
+        """What each stage took since `begin`, in the order of the work; stages that are not there are left out."""
+        parts = {"interpolate": self._between, "upscale": self._upscaler}
+        names = [name for name, part in parts.items() if part is not None]
+        return tuple(self._clocks[name] for name in (reversed(names) if self._after else names))
+
+    @property
+    def reused(self) -> int:
+        """Output frames since `begin` that are the result of an earlier, identical one."""
+        return self._larger.reused
+
+    def frames(self, moments: Iterator[Moment]) -> Iterator[Frame]:
+        """Make the frame of each moment, in order. Raises ModelError where the provider fails."""
+        try:
+            for moment in moments:
+                yield self.frame(moment)
+        finally:
+            if isinstance(moments, Generator):
+                moments.close()
+
+    def frame(self, moment: Moment) -> Frame:
+        """Make the frame of one moment."""
+        shown = moment.left is moment.right
+        if not self._after:
+            return self._larger(self._in_between(moment))
+        left = self._larger(moment.left, is_output=shown)
+        if shown:
+            return left
+        right = self._larger(moment.right, is_output=False)
+        return self._in_between(Moment(left=left, right=right, fraction=moment.fraction))
+
+    def _in_between(self, moment: Moment) -> Frame:
+        if self._between is None or moment.left is moment.right:
+            return moment.left
+        with self._clocks["interpolate"].running():
+            return self._between(moment)
+
+
+def open_engine(
+    networks: Mapping[str, Path], options: Options, video: Video, wanted: Target, means: Means, *, reuse: bool = True
+) -> Engine:
+    """Open what the options ask for, all of it on providers of one family.
+
+    `networks` has what `weights.ensure` gave, by model. Raises ModelError where no accepted family runs everything.
+    """
+    if not options.interpolates:
+        return _opened(networks, options, video, wanted, means, (), reuse=reuse)
+    passed: list[str] = []
+    for family in dict.fromkeys(rung.family for rung in RUNGS if rung.family in means.families):
+        try:
+            only = replace(means, families=(family,))
+            return _opened(networks, options, video, wanted, only, tuple(passed), reuse=reuse)
+        except MemoryShortError:
+            raise
+        except ModelError as error:
+            passed.append(error.message)
+    raise ModelError("; ".join(passed) or f"no execution provider of {', '.join(means.families) or '(no family)'}")
+
+
+def _opened(
+    networks: Mapping[str, Path],
+    options: Options,
+    video: Video,
+    wanted: Target,
+    means: Means,
+    ladder: tuple[str, ...],
+    *,
+    reuse: bool,
+) -> Engine:
+    enlarge = between = None
+    if options.upscales:
+        enlarge = open_upscaler(networks.get(options.model), MODELS[options.model], video, wanted, means)
+    elif not _as_it_is(video, wanted):
+        enlarge = open_upscaler(None, MODELS[PLAIN], video, wanted, means)
+    if options.interpolates:
+        spec = MotionSpec(width=video.width, height=video.height, colour=video.colour)
+        if options.mode == "both" and options.strategy == "upscale-then-interp":
+            spec = MotionSpec(width=wanted.width, height=wanted.height, colour=wanted.colour)
+        between = open_interpolator(networks[RIFE], spec, means)
+    return Engine(options, enlarge, between, ladder, reuse=reuse)
+
+
+def _as_it_is(video: Video, wanted: Target) -> bool:
+    """Say whether a source's frames need no change to be a result's."""
+    return (video.width, video.height, video.turn) == (wanted.width, wanted.height, UPRIGHT) and _storage(
+        video.colour
+    ) == _storage(wanted.colour)
+
+
+def _storage(colour: Colour) -> tuple[object, ...]:
+    siting = colour.siting if colour.across > 1 or colour.down > 1 else ""
+    return colour.matrix, colour.full_range, siting, colour.depth, colour.family, colour.across, colour.down
+
+
+def share_between(source_frames: int, frames: int) -> Fraction:
+    """Say how many of a result's frames lie between the source's, about."""
+    return max(Fraction(0), Fraction(frames - source_frames, max(1, frames)))

@@ -1,0 +1,258 @@
+"""The ways to run a graph: ONNX Runtime's execution providers, and OpenVINO itself where its provider refuses the CPU.
+
+A way opens or says why not. Whether it counts is decided by running the graph (see `enhance.session`).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import importlib
+import json
+import platform
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
+
+from uprez.models import Precision
+
+Array = NDArray[np.generic]
+
+_DTYPES: dict[str, type[np.generic]] = {
+    "tensor(uint8)": np.uint8,
+    "tensor(int32)": np.int32,
+    "tensor(float16)": np.float16,
+    "tensor(float)": np.float32,
+}
+
+RUNTIME_ERRORS: tuple[type[Exception], ...] = (
+    ort_errors.EPFail,
+    ort_errors.EngineError,
+    ort_errors.Fail,
+    ort_errors.InvalidArgument,
+    ort_errors.InvalidGraph,
+    ort_errors.InvalidProtobuf,
+    ort_errors.NoSuchFile,
+    ort_errors.NotImplemented,
+    ort_errors.RuntimeException,
+    MemoryError,
+    RuntimeError,
+)
+"""What runtimes raise; ONNX Runtime's own classes share no base but Exception."""
+
+
+class UnavailableError(Exception):
+    """A rung's library or device is not on this machine."""
+
+
+class Running(Protocol):
+    """A graph that a runtime has opened."""
+
+    @property
+    def inputs(self) -> Mapping[str, type[np.generic]]:
+        """Names in order, with their types."""
+
+    @property
+    def outputs(self) -> Sequence[str]:
+        """Names in order."""
+
+    def run(self, names: Sequence[str], feed: Mapping[str, Array]) -> Sequence[Array]:
+        """Give some outputs; the arrays are new. Raises RUNTIME_ERRORS."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class How:
+    """How a graph is to be run."""
+
+    threads: int
+    """Of the CPU, at most."""
+    cache: Path | None = None
+    """A folder for what a provider compiles, kept from run to run; never taken to another machine."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rung:
+    """One way to run a graph."""
+
+    family: str
+    """What callers accept or refuse."""
+    provider: str
+    """ONNX Runtime's name of the execution provider."""
+    precision: Precision
+    """In which its networks compute."""
+    open: Callable[[bytes, How], tuple[Running, str]]
+    """Takes a serialised graph; gives what runs it and the device in words. Raises UnavailableError, RUNTIME_ERRORS."""
+
+
+class _Session:
+    """ONNX Runtime's own."""
+
+    def __init__(self, session: ort.InferenceSession) -> None:
+        self._session = session
+        self.inputs: Mapping[str, type[np.generic]] = {item.name: _DTYPES[item.type] for item in session.get_inputs()}
+        self.outputs: Sequence[str] = [item.name for item in session.get_outputs()]
+
+    def run(self, names: Sequence[str], feed: Mapping[str, Array]) -> Sequence[Array]:
+        results: Sequence[Array] = self._session.run(list(names), dict(feed))
+        return results
+
+
+def line(error: BaseException) -> str:
+    """Give what an error says, on one line."""
+    return " ".join(str(error).split())[:300]
+
+
+def _open_tensorrt_rtx(data: bytes, how: How) -> tuple[Running, str]:
+    # What it compiles for this very GPU and driver takes seconds to minutes; kept, later sessions open at once.
+    settings = {"nv_runtime_cache_path": str(how.cache)} if how.cache else {}
+    return _open_plugin("onnxruntime_ep_nv_tensorrt_rtx", data, how, settings)
+
+
+def _open_webgpu(data: bytes, how: How) -> tuple[Running, str]:
+    return _open_plugin("onnxruntime_ep_webgpu", data, how)
+
+
+def _open_plugin(module: str, data: bytes, how: How, settings: Mapping[str, str] | None = None) -> tuple[Running, str]:
+    """Open on the first GPU that a plugin provider offers."""
+    found = [item for item in _plugin_devices(module) if item.device.type == ort.OrtHardwareDeviceType.GPU]
+    if not found:
+        raise UnavailableError("the plugin offers no GPU here")
+    options = _strict_options(how)
+    options.add_provider_for_devices(found[:1], dict(settings or {}))
+    return _Session(ort.InferenceSession(data, options)), f"{found[0].device.vendor} GPU"
+
+
+def _open_cuda(data: bytes, how: How) -> tuple[Running, str]:
+    if "CUDAExecutionProvider" not in ort.get_available_providers():
+        raise UnavailableError("the package onnxruntime-gpu is not installed")
+    ort.preload_dlls()  # CUDA and cuDNN out of their wheels
+    # TF32 keeps 10 bits of each factor: that would not be f32.
+    providers = [("CUDAExecutionProvider", {"use_tf32": "0"})]
+    session = ort.InferenceSession(data, _strict_options(how), providers=providers, enable_fallback=0)
+    if session.get_providers()[:1] != ["CUDAExecutionProvider"]:
+        raise UnavailableError("CUDA cannot be started here")
+    return _Session(session), "NVIDIA GPU"
+
+
+def _open_openvino(data: bytes, how: How) -> tuple[Running, str]:
+    found = [device for device in _openvino_devices() if device.device.type == ort.OrtHardwareDeviceType.CPU]
+    if not found:
+        # The plugin 1.8.1 offers its CPU device only where the CPU's vendor is Intel, although OpenVINO itself runs
+        # on any x86-64 (https://github.com/microsoft/onnxruntime/pull/31981).
+        raise UnavailableError(f"the plugin offers no device for this CPU ({_cpu_vendor()})")
+    options = _strict_options(how)
+    # The plugin's option "precision" is ignored.
+    options.add_provider_for_devices(found[:1], {"load_config": json.dumps({"CPU": _openvino_config(how)})})
+    return _Session(ort.InferenceSession(data, options)), _cpu_name()
+
+
+def _openvino_config(how: How) -> dict[str, str]:
+    """Ask for f32 by name: the default hint picks bf16, which is slower and differs."""
+    return {
+        "INFERENCE_PRECISION_HINT": "f32",
+        "PERFORMANCE_HINT": "LATENCY",
+        "INFERENCE_NUM_THREADS": str(how.threads),
+    }
+
+
+class _OpenVino:
+    """OpenVINO itself, without ONNX Runtime."""
+
+    def __init__(self, compiled: Any) -> None:  # noqa: ANN401  the package is not always there
+        self._request = compiled.create_infer_request()
+        self.inputs: Mapping[str, type[np.generic]] = {
+            item.any_name: item.element_type.to_dtype().type for item in compiled.inputs
+        }
+        self.outputs: Sequence[str] = [item.any_name for item in compiled.outputs]
+
+    def run(self, names: Sequence[str], feed: Mapping[str, Array]) -> Sequence[Array]:
+        results = self._request.infer({name: np.ascontiguousarray(array) for name, array in feed.items()})
+        return [np.array(results[name]) for name in names]
+
+
+def _open_openvino_itself(data: bytes, how: How) -> tuple[Running, str]:
+    """Where the plugin offers nothing, on CPUs that are not Intel's: see docs/adr/0006."""
+    try:
+        openvino = importlib.import_module("openvino")  # optional, and 50 MB to load
+    except ImportError as error:
+        raise UnavailableError('the package openvino is not installed (pip install "uprez[openvino]")') from error
+    core = openvino.Core()
+    return _OpenVino(core.compile_model(core.read_model(data, b""), "CPU", _openvino_config(how))), _cpu_name()
+
+
+def _open_cpu(data: bytes, how: How) -> tuple[Running, str]:
+    options = _session_options(how)
+    return _Session(ort.InferenceSession(data, options, providers=["CPUExecutionProvider"])), _cpu_name()
+
+
+def _session_options(how: How) -> ort.SessionOptions:
+    options = ort.SessionOptions()
+    options.log_severity_level = 3
+    options.intra_op_num_threads = how.threads
+    options.inter_op_num_threads = 1
+    return options
+
+
+def _strict_options(how: How) -> ort.SessionOptions:
+    """Without this, nodes a provider does not take would run on ONNX Runtime's own CPU provider, unseen."""
+    options = _session_options(how)
+    options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
+    return options
+
+
+def _openvino_devices() -> tuple[ort.OrtEpDevice, ...]:
+    return _plugin_devices("onnxruntime_ep_openvino")
+
+
+@cache
+def _plugin_devices(module: str) -> tuple[ort.OrtEpDevice, ...]:
+    """Register a plugin, once a process: ONNX Runtime refuses the same library a second time."""
+    try:
+        plugin = importlib.import_module(module)  # for weight: its library is mapped only where the rung is tried
+        library = Path(plugin.get_library_path())
+        for runtime in sorted(library.parent.glob("libcudart.so.*")):
+            # TensorRT-RTX 0.5.0 brings the CUDA runtime under a name that the loader does not look for.
+            ctypes.CDLL(str(runtime), mode=ctypes.RTLD_GLOBAL)
+    except (ImportError, OSError) as error:
+        raise UnavailableError(f"the package {module.replace('_', '-')} is not usable: {line(error)}") from error
+    ort.register_execution_provider_library(module, str(library))
+    return tuple(device for device in ort.get_ep_devices() if device.ep_name == plugin.get_ep_name())
+
+
+def _cpu_vendor() -> str:
+    vendors = [item.device.vendor for item in ort.get_ep_devices() if item.ep_name == "CPUExecutionProvider"]
+    return vendors[0] if vendors else "unknown"
+
+
+@cache
+def _cpu_name() -> str:
+    """Give the CPU's name in words; the platform's name for it where Linux's list is missing."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+_TENSORRT_RTX, _CUDA, _WEBGPU = "NvTensorRTRTXExecutionProvider", "CUDAExecutionProvider", "WebGpuExecutionProvider"
+_OPENVINO = "OpenVINOExecutionProvider"
+
+RUNGS: tuple[Rung, ...] = (
+    Rung(family="tensorrt-rtx", provider=_TENSORRT_RTX, precision="f16", open=_open_tensorrt_rtx),
+    Rung(family="tensorrt-rtx", provider=_TENSORRT_RTX, precision="f32", open=_open_tensorrt_rtx),
+    Rung(family="cuda", provider=_CUDA, precision="f16", open=_open_cuda),
+    Rung(family="cuda", provider=_CUDA, precision="f32", open=_open_cuda),
+    Rung(family="webgpu", provider=_WEBGPU, precision="f16", open=_open_webgpu),
+    Rung(family="webgpu", provider=_WEBGPU, precision="f32", open=_open_webgpu),
+    Rung(family="openvino", provider=_OPENVINO, precision="f32", open=_open_openvino),
+    Rung(family="openvino", provider="OpenVINO", precision="f32", open=_open_openvino_itself),
+    Rung(family="cpu", provider="CPUExecutionProvider", precision="f32", open=_open_cpu),
+)
+"""The ladder, best first."""
