@@ -48,8 +48,16 @@ AGREEING_DB = 30.0
 CLOSER_DB = 6.0
 """By so much two results that agree are closer to each other than to the source."""
 
+REACH = 1 / 12
+"""How far what is between two frames may lie from where it is in the nearer, in sides of the picture."""
+
 Alternative = tuple[str, Thumb]
 """A wrong picture, and what a result that is it does, in words."""
+
+Sides = tuple[Thumb, Thumb]
+"""The frames before and after one that was made between them."""
+_Place = tuple[slice, slice]
+"""Rows and columns."""
 
 _CHANNELS = ("red", "green", "blue")
 
@@ -79,21 +87,38 @@ def thumb(frame: Frame, colour: Colour, size: Size, turn: Turn = UPRIGHT) -> Thu
     return reduced(frame, colour, size, turn)
 
 
-def judge(result: Thumb, due: Thumb, others: Sequence[tuple[str, Thumb]] = ()) -> Finding | None:
+def blend(left: Thumb, right: Thumb, share: float) -> Thumb:
+    """Give what is nearest to a frame at this share of the way from one to another, as long as little moves."""
+    mixed: Thumb = left + np.float32(share) * (right - left)
+    return mixed
+
+
+def judge(
+    result: Thumb, due: Thumb, others: Sequence[tuple[str, Thumb]] = (), sides: Sides | None = None
+) -> Finding | None:
     """Say why a result's frame is not the source's frame `due`; None: it is.
 
-    `others` are further frames of the source, each with its name ("the frame 1 later"); all thumbs have one size.
+    `others` are further frames of the source, each with its name ("the frame 1 later"); all thumbs have one size. Of a
+    frame that was made between two, `sides`, `due` is their blend: what moved may lie elsewhere.
     """
     if result.shape[0] * result.shape[1] < FEW:
         others = ()  # so little of a tiny picture is alike at many times
+    found = _found(result, due, others, sides)
+    if found is None or any(_found(result, side, others, sides) is None for side in sides or ()):
+        return None
+    return found
+
+
+def _found(result: Thumb, due: Thumb, others: Sequence[tuple[str, Thumb]], sides: Sides | None) -> Finding | None:
+    """Judge by one of the pictures that would do."""
     wrong = _shown_instead(result, due, others)
-    unlike = _unlike(result, due)
+    unlike = _unlike(result, due, sides)
     if wrong is not None and (unlike is None or _explains(wrong[1], result, due)):
         return Finding(text=wrong[0], of_time=any(wrong[1] is picture for _, picture in others))
     if unlike is not None:
         return unlike
-    distance = psnr(result, due)
-    return Finding(text=f"is far from the source ({distance:.1f} dB)", soft=True) if distance < FLOOR_DB else None
+    distance, least = psnr(result, due), min(FLOOR_DB, psnr(*sides)) if sides else FLOOR_DB
+    return Finding(text=f"is far from the source ({distance:.1f} dB)", soft=True) if distance < least else None
 
 
 def agree(first: Thumb, second: Thumb, due: Thumb) -> bool:
@@ -159,32 +184,54 @@ def _explains(wrong: Thumb, result: Thumb, due: Thumb) -> bool:
     return _square(result - wrong) < 0.5 * _square(result - due)
 
 
-def _unlike(result: Thumb, due: Thumb) -> Finding | None:
+def _unlike(result: Thumb, due: Thumb, sides: Sides | None) -> Finding | None:
     """Look at what is in the whole, then at each quarter, of which one may be spoilt alone."""
-    if (found := _uncorrelated(result, due, CONTRAST_DB)) is not None:
+    rows, columns = due.shape[:2]
+    if (found := _uncorrelated(result, due, (slice(rows), slice(columns)), sides, CONTRAST_DB)) is not None:
         return Finding(text=f"does not look like the source (correlation {found:.2f})", of_time=True)
     for name, place in _quarters(due.shape):
         part, black = due[place], np.zeros_like(due[place])
         if _is(result[place], part, black):
             return Finding(text=f"is black in its {name} quarter")
-        if (found := _uncorrelated(result[place], part, QUARTER_CONTRAST_DB)) is not None:
+        if (found := _uncorrelated(result, due, place, sides, QUARTER_CONTRAST_DB)) is not None:
             what = f"does not look like the source in its {name} quarter (correlation {found:.2f})"
             return Finding(text=what, of_time=True)
     return None
 
 
-def _uncorrelated(result: Thumb, due: Thumb, contrast: float) -> float | None:
-    """Give the correlation where it is too low; None where it is not, or says nothing."""
-    flat = np.broadcast_to(due.mean(axis=(0, 1)), due.shape)
-    found = correlation(result, due) if psnr(flat, due) < contrast else 1.0
+def _uncorrelated(result: Thumb, due: Thumb, place: _Place, sides: Sides | None, contrast: float) -> float | None:
+    """Give the correlation of a part where it is too low; None where it is not, or says nothing."""
+    part = due[place]
+    flat = np.broadcast_to(part.mean(axis=(0, 1)), part.shape)
+    found = correlation(result[place], part) if psnr(flat, part) < contrast else 1.0
+    if found < CORRELATION and sides is not None:
+        found = max(found, *(_moved(result, side, place) for side in sides))
     return found if found < CORRELATION else None
+
+
+def _moved(result: Thumb, side: Thumb, place: _Place) -> float:
+    """Give the largest correlation of a part with what lies near it in another picture."""
+    rows, columns = (range(*each.indices(length)) for each, length in zip(place, result.shape, strict=False))
+    down, across = (max(1, round(length * REACH)) for length in result.shape[:2])
+    return max(
+        correlation(result[high][:, wide], side[high_there][:, wide_there])
+        for high, high_there in _shifts(rows, down, result.shape[0])
+        for wide, wide_there in _shifts(columns, across, result.shape[1])
+    )
+
+
+def _shifts(part: range, reach: int, length: int) -> Iterator[tuple[slice, slice]]:
+    """Give what of a part is inside when it is moved, before and after that."""
+    for by in range(-reach, reach + 1):
+        first, after = max(part.start, -by), min(part.stop, length - by)
+        yield slice(first, after), slice(first + by, after + by)
 
 
 def _is(result: Thumb, due: Thumb, wrong: Thumb) -> bool:
     return psnr(wrong, due) < APART_DB and projection(result, due, wrong) > PROJECTION
 
 
-def _quarters(shape: tuple[int, ...]) -> list[tuple[str, tuple[slice, slice]]]:
+def _quarters(shape: tuple[int, ...]) -> list[tuple[str, _Place]]:
     rows, columns = shape[0] // 2, shape[1] // 2
     if min(rows, columns) < LEAST_SIDE:
         return []  # a few samples correlate with anything

@@ -49,7 +49,7 @@ def reduced(frame: Frame, colour: Colour, size: Size, turn: Turn = UPRIGHT) -> P
 
 
 def reduced_luma(frame: Frame, colour: Colour, size: Size, turn: Turn = UPRIGHT) -> NDArray[np.float32]:
-    """Give the luma alone, 0 for black and 1 for white; of the families "yuv" and "gray"."""
+    """Give the luma alone, 0 for black and 1 for white; of the family "rgb", green."""
     codes = _plane(frame.planes[0], (size[1], size[0]) if turn.lies else size)
     low, span, _ = code_range(colour)
     return turned((codes - np.float32(low)) / np.float32(span), turn)

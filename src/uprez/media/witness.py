@@ -7,15 +7,16 @@ from dataclasses import dataclass, field
 from random import SystemRandom
 
 from uprez.job import Index, Plan
-from uprez.media import decode, likeness
-from uprez.media.frame import Frame
-from uprez.media.likeness import Finding, Thumb
-from uprez.media.timeline import Timeline, planned
+from uprez.media import decode, likeness, scenes
+from uprez.media.frame import Frame, Moment
+from uprez.media.likeness import Alternative, Finding, Sides, Thumb
+from uprez.media.timeline import Shown, planned
 
 PLACES = 8
 """Frames of a segment that are looked at."""
 NEIGHBOURS = 2
-"""Output frames on either side that the right one must be told from."""
+"""Output frames, and where some lie between the source's also of these, on either side, that the right one must be told
+from."""
 _OTHERS = 40
 """Other frames of the source that a result is judged beside, at most."""
 _NEAR = 24
@@ -28,12 +29,16 @@ class Window:
     """The source around one output frame."""
 
     due: Thumb
+    """Of what lies between two frames, the two blended."""
     others: tuple[tuple[str, Thumb], ...]
-    """Other frames that were decoded on the way, by name."""
+    """What it could show instead, by name: other frames of the source that were decoded on the way, none of which it is
+    made of, and of one that lies between two what lies as far between others near."""
     position: int
-    """Of the frame that is due, in the index."""
+    """Of the frame that is due, in the index; of one between two frames, the left one's."""
     damaged: bool
-    """A frame of it could not be decoded whole: what it shows is not certain."""
+    """A frame of it, or near, could not be decoded whole: what it shows is not certain."""
+    sides: Sides | None = None
+    """The two frames between which it lies; None of one that is shown as it is."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +73,9 @@ def looks(thumbs: Mapping[int, Thumb], windows: Mapping[int, Window]) -> Looks:
 
 def findings(thumbs: Mapping[int, Thumb], windows: Mapping[int, Window]) -> dict[int, Finding]:
     """Judge frames of a result by the source's; gives those that are not what is due."""
-    judged = {number: likeness.judge(thumbs[number], seen.due, seen.others) for number, seen in windows.items()}
+    judged = {
+        number: likeness.judge(thumbs[number], seen.due, seen.others, seen.sides) for number, seen in windows.items()
+    }
     return {number: finding for number, finding in judged.items() if finding is not None}
 
 
@@ -84,50 +91,110 @@ def windows(url: str, *, plan: Plan, index: Index, numbers: Iterable[int], threa
 
     Raises InputError when the source cannot be read.
     """
-    times, wanted = planned(index, plan), sorted(set(numbers))
-    around = {number: _around(times, number) for number in wanted}
-    size, video = likeness.size_of(index.video), index.video
-    thumbs: dict[int, Thumb] = {}
-    damaged: set[int] = set()
-    for first, last in _runs(sorted({at for places in around.values() for at in places.values()}), index):
-        needed = {at for places in around.values() for at in places.values() if first <= at <= last}
+    times, places = planned(index, plan), dict[int, _Place]()
+    source = range(times.part.first, times.part.first + times.part.count)
+    for number in sorted(set(numbers)):
+        first = max(0, number - NEIGHBOURS)
+        around = times.shown(first, min(times.frames, number + NEIGHBOURS + 1) - first)
+        places[number] = _place(around, number - first, source=source if times.between else None)
+    seen = _Seen(index=index, needed=_needed(places.values()))
+    between = {place.shown.left for place in places.values() if place.shown.fraction}
+    held: set[int] = set()
+    for first, last in _runs(sorted(seen.needed), index):
         found = decode.frames(
             url, index, first, last + 1 - first, threads=threads, deinterlace=plan.options.deinterlace
         )
+        before: Frame | None = None
         for at, frame in enumerate(found, first):
-            if at in needed:
-                thumbs[at] = likeness.thumb(frame, video.colour, size, video.turn)
-                damaged |= {at} if frame.damaged else set()
-    numbered = {at: number + distance for number, places in around.items() for distance, at in places.items()}
-    seen = {numbered[at]: (at, thumb) for at, thumb in thumbs.items()}
-    return {
-        number: Window(
-            due=thumbs[places[0]],
-            others=_others(number, places[0], seen),
-            position=places[0],
-            damaged=not damaged.isdisjoint(places.values()),
+            seen.see(at, frame)
+            if before is not None and at - 1 in between and scenes.holds(before, frame, index.video.colour):
+                held.add(at - 1)
+            before = frame
+    return {number: seen.window(place, held=place.shown.left in held) for number, place in places.items()}
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Place:
+    """Where an output frame lies in the source, and what it is told from."""
+
+    shown: Shown
+    near: frozenset[int]
+    """Positions of the source's frames that show what it and its neighbours do."""
+
+
+def _place(around: Sequence[Shown], number: int, *, source: range | None) -> _Place:
+    """Give the place of one output frame among its neighbours.
+
+    `source` are the positions that its neighbours in the source may have; None: none is made between those, so that the
+    result's are enough. Else all of these may be of one pair.
+    """
+    shown = around[number]
+    near = {position for each in around for position in (each.left, each.right)}
+    if source is not None:
+        reach = range(shown.left - NEIGHBOURS, shown.right + NEIGHBOURS + 1)
+        near.update(position for position in reach if position in source)
+    return _Place(shown=shown, near=frozenset(near))
+
+
+def _needed(places: Iterable[_Place]) -> frozenset[int]:
+    return frozenset().union(*(place.near for place in places))
+
+
+@dataclass(kw_only=True)
+class _Seen:
+    """Thumbs of the source's frames, by position in the index."""
+
+    index: Index
+    needed: frozenset[int]
+    thumbs: dict[int, Thumb] = field(default_factory=dict)
+    damaged: set[int] = field(default_factory=set)
+
+    def see(self, position: int, frame: Frame) -> None:
+        """Take a frame's thumb, once, where it is needed."""
+        if position in self.needed and position not in self.thumbs:
+            video = self.index.video
+            self.thumbs[position] = likeness.thumb(frame, video.colour, likeness.size_of(video), video.turn)
+            self.damaged |= {position} if frame.damaged else set()
+
+    def window(self, place: _Place, *, held: bool) -> Window:
+        """Give the window of a place; `held`: nothing is made there between two frames."""
+        left, right, share = place.shown.left, place.shown.right, float(place.shown.fraction)
+        damaged = not self.damaged.isdisjoint(place.near)
+        if held or not share:
+            return Window(due=self.thumbs[left], others=self._others(left, left), position=left, damaged=damaged)
+        return Window(
+            due=self._between(left, share),
+            others=(*self._moments(left, share), *self._others(left, right)),
+            position=left,
+            damaged=damaged,
+            sides=(self.thumbs[left], self.thumbs[right]),
         )
-        for number, places in around.items()
-    }
 
+    def _others(self, left: int, right: int) -> tuple[Alternative, ...]:
+        """Name the other frames seen, the nearest first: neighbours tell a shift, others a picture that stands."""
+        distances = {at: min(at - left, 0) + max(at - right, 0) for at in self.thumbs}
+        nearest = sorted((at for at in distances if distances[at]), key=lambda at: (abs(distances[at]), at))
+        return tuple((named(distances[at]), self.thumbs[at]) for at in nearest[:_OTHERS])
 
-def _around(times: Timeline, number: int) -> dict[int, int]:
-    """Give the source positions of an output frame (0) and its neighbours, by distance."""
-    first, last = max(0, number - NEIGHBOURS), min(times.frames - 1, number + NEIGHBOURS)
-    shown = times.shown(first, last + 1 - first)
-    return {first + place - number: each.left for place, each in enumerate(shown)}
+    def _moments(self, left: int, share: float) -> Iterator[Alternative]:
+        """Name what lies as far between two other frames near: whole frames of the source earlier, or later."""
+        for distance in range(-NEIGHBOURS, NEIGHBOURS + 1):
+            at = left + distance
+            if distance and at in self.thumbs and at + 1 in self.thumbs:
+                yield _named(distance), self._between(at, share)
 
-
-def _others(number: int, position: int, seen: Mapping[int, tuple[int, Thumb]]) -> tuple[tuple[str, Thumb], ...]:
-    """Name what else was seen, the nearest first: neighbours tell a shift, frames far away a picture that stands."""
-    nearest = sorted(seen, key=lambda other: abs(other - number))
-    others = [(named(other - number), seen[other][1]) for other in nearest if seen[other][0] != position]
-    return tuple(others[:_OTHERS])
+    def _between(self, left: int, share: float) -> Thumb:
+        return likeness.blend(self.thumbs[left], self.thumbs[left + 1], share)
 
 
 def named(distance: int) -> str:
-    """Name the frame so many output frames later, or earlier."""
-    return f"the frame {abs(distance)} {'later' if distance > 0 else 'earlier'}"
+    """Name the frame of the source so many later, or earlier."""
+    return f"the source's frame {abs(distance)} {'later' if distance > 0 else 'earlier'}"
+
+
+def _named(distance: int) -> str:
+    """Name what lies between two frames so many frames of the source later, or earlier."""
+    return f"what lies {abs(distance)} of the source's frames {'later' if distance > 0 else 'earlier'}"
 
 
 def _runs(positions: Sequence[int], index: Index) -> Iterator[tuple[int, int]]:
@@ -153,38 +220,39 @@ def chosen(count: int, most: int) -> tuple[int, ...]:
 
 @dataclass(kw_only=True)
 class Witness:
-    """Keeps the source's thumbs around chosen output frames of a segment while its frames pass."""
+    """Keeps the source's thumbs around chosen output frames of a segment while what they are made of passes."""
 
-    index: Index
     places: tuple[int, ...]
     """Output frames that are looked at, counted from the segment's first."""
-    _numbers: frozenset[int]
-    """The same and their neighbours."""
-    _thumbs: dict[int, Thumb] = field(default_factory=dict)
+    _shown: Sequence[Shown]
+    _around: dict[int, _Place]
+    _seen: _Seen
+    _held: set[int] = field(default_factory=set)
+    """Places at which a frame is shown though its place is between two."""
 
     @classmethod
-    def of(cls, index: Index, count: int) -> Witness:
-        """Begin to look at a segment of so many frames."""
-        places = chosen(count, PLACES)
-        near = range(-NEIGHBOURS, NEIGHBOURS + 1)
-        return cls(index=index, places=places, _numbers=frozenset(place + d for place in places for d in near))
+    def of(cls, index: Index, shown: Sequence[Shown]) -> Witness:
+        """Begin to look at a segment that shows this."""
+        places = chosen(len(shown), PLACES)
+        between = any(each.fraction for each in shown)
+        source = range(shown[0].left, shown[-1].right + 1) if between else None
+        around = {}
+        for place in places:
+            first = max(0, place - NEIGHBOURS)
+            around[place] = _place(shown[first : place + NEIGHBOURS + 1], place - first, source=source)
+        seen = _Seen(index=index, needed=_needed(around.values()))
+        return cls(places=places, _shown=shown, _around=around, _seen=seen)
 
-    def seeing(self, frames: Iterator[Frame]) -> Iterator[Frame]:
-        """Pass frames on, one for each output frame; the same one comes again where it is shown longer."""
-        video, size = self.index.video, likeness.size_of(self.index.video)
-        before: tuple[Frame, Thumb] | None = None
-        for number, frame in enumerate(frames):
-            if number in self._numbers:
-                if before is None or before[0] is not frame:
-                    before = frame, likeness.thumb(frame, video.colour, size, video.turn)
-                self._thumbs[number] = before[1]
-            yield frame
+    def seeing(self, moments: Iterator[Moment]) -> Iterator[Moment]:
+        """Pass moments on, one for each output frame."""
+        for number, (each, moment) in enumerate(zip(self._shown, moments, strict=True)):
+            self._seen.see(each.left, moment.left)
+            if moment.fraction:
+                self._seen.see(each.right, moment.right)
+            elif each.fraction and number in self._around:
+                self._held.add(number)
+            yield moment
 
     def windows(self) -> dict[int, Window]:
         """Give what was seen, as far as the segment goes."""
-        return {place: self._around(place) for place in self.places}
-
-    def _around(self, place: int) -> Window:
-        seen = {number: (id(thumb), thumb) for number, thumb in self._thumbs.items()}
-        due = self._thumbs[place]
-        return Window(due=due, others=_others(place, id(due), seen), position=place, damaged=False)
+        return {number: self._seen.window(place, held=number in self._held) for number, place in self._around.items()}
