@@ -12,7 +12,7 @@ import numpy as np
 
 import likeness_clips
 from likeness_clips import CLIPS, COLOUR, Clip
-from uprez.enhance.upscale import Upscaler, open_upscaler
+from uprez.enhance.upscale import Means, Upscaler, open_upscaler
 from uprez.job import Encoding, Options, Video
 from uprez.media import decode, encode, likeness, probe
 from uprez.media.frame import Frame
@@ -91,7 +91,8 @@ def _versions(model: str, facts: Video, made: list[Frame], size: tuple[int, int]
 def _upscaler(model: str, facts: Video, cache: Path) -> Upscaler:
     wanted = target(facts, Options(scale=Fraction(2), model=model))
     network = weights.ensure(MODELS[model], cache, progress=_progress)
-    return open_upscaler(network, MODELS[model], facts, wanted, families=("openvino", "cpu"), threads=THREADS)
+    means = Means(families=("cpu",), threads=THREADS)
+    return open_upscaler(network, MODELS[model], facts, wanted, means)
 
 
 def encoded(frames: list[Frame], quality: int) -> list[Frame]:
