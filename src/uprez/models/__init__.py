@@ -56,9 +56,9 @@ class Model:
     size_multiple: int = 1
     """The network takes sides that are multiples of this."""
     halo_px: int = 0
-    """Input pixels around a point that are enough for its output."""
+    """Input pixels around a point that are enough for its output, or nearly so (`halo_exact`)."""
     halo_exact: bool = True
-    """Nothing further away matters, so tiles are equal to the whole; False: they are blended, and nearly so."""
+    """Nothing further away matters, so tiles are equal to the whole; False: they blend over as much again."""
     tiles: bool = True
     """It may see a part of a picture; False: motion is looked for in the whole."""
     working_bytes: int = 0
@@ -110,7 +110,9 @@ MODELS: dict[str, Model] = {
         native_scale=4,
         scales=(Fraction(1), Fraction(4)),
         licence="BSD-3-Clause",
-        halo_px=32,
+        # What it gives depends on 349 pixels around. Of tiles that see 56 and blend over 56 more, no sample was further
+        # than 1.0/255 from the whole picture's, on real frames and noise; with 48 it was 2.3, with 32 6.9.
+        halo_px=56,
         halo_exact=False,
         macs_per_pixel=17_926_848,
         source=_real_esrgan(
@@ -127,7 +129,8 @@ MODELS: dict[str, Model] = {
         native_scale=4,
         scales=(Fraction(1), Fraction(4)),
         licence="BSD-3-Clause",
-        halo_px=32,
+        # Of 94; measured like the other: 0.3/255 with 48, 1.2 with 40, 3.3 with 32.
+        halo_px=48,
         halo_exact=False,
         macs_per_pixel=5_706_432,
         source=_real_esrgan(
