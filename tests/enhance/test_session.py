@@ -68,15 +68,16 @@ def test_openvino_comes_first_and_is_passed_over_with_a_reason(
     session = open_session(lambda *_: graph, families=["cpu", "openvino"], threads=1)
     assert session.family == "cpu"
     assert session.ladder[0].startswith("OpenVINOExecutionProvider (f32): the plugin offers no device for this CPU")
-    assert session.ladder[1:] == ("CPUExecutionProvider (f32): runs",)
+    assert session.ladder[1].startswith("OpenVINO (f32): the package openvino is not installed")
+    assert session.ladder[2:] == ("CPUExecutionProvider (f32): runs",)
 
 
 @pytest.mark.parametrize(
     ("family", "reason"),
     [
-        ("tensorrt-rtx", "NvTensorRTRTXExecutionProvider (f32): "),
-        ("cuda", "CUDAExecutionProvider (f32): "),
-        ("webgpu", "WebGpuExecutionProvider (f32): "),
+        ("tensorrt-rtx", "NvTensorRTRTXExecutionProvider (f16): "),
+        ("cuda", "CUDAExecutionProvider (f16): "),
+        ("webgpu", "WebGpuExecutionProvider (f16): "),
     ],
 )
 def test_a_gpu_that_is_not_there_is_passed_over_with_a_reason(graph: onnx.ModelProto, family: str, reason: str) -> None:

@@ -105,7 +105,7 @@ def test_the_network_equals_ncnns_runtime(
     )
     graph = planes_graph(onnx.load_model(network), spec)
     session = open_session(lambda *_: graph, families=FAMILIES, threads=2)
-    tensors = session.call(dict(zip("yuv", clip_frame(clip, number, size), strict=True)))
+    tensors = session.call(dict(zip("yuv", clip_frame(clip, number, size), strict=True)), RGB_OUTPUTS)
     before, after = (tensors[name].astype(np.float32)[0] for name in RGB_OUTPUTS)
     expected = reference(ncnn_files, before)
     assert after.shape == expected.shape == (3, 4 * size[1], 4 * size[0])
