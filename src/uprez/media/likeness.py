@@ -94,7 +94,7 @@ def blend(left: Thumb, right: Thumb, share: float) -> Thumb:
 
 
 def judge(
-    result: Thumb, due: Thumb, others: Sequence[tuple[str, Thumb]] = (), sides: Sides | None = None
+    result: Thumb, due: Thumb, others: Sequence[tuple[str, Thumb]] = (), sides: Sides | tuple[()] = ()
 ) -> Finding | None:
     """Say why a result's frame is not the source's frame `due`; None: it is.
 
@@ -103,15 +103,9 @@ def judge(
     """
     if result.shape[0] * result.shape[1] < FEW:
         others = ()  # so little of a tiny picture is alike at many times
-    found = _found(result, due, others, sides)
-    if found is None or any(_found(result, side, others, sides) is None for side in sides or ()):
-        return None
-    return found
-
-
-def _found(result: Thumb, due: Thumb, others: Sequence[tuple[str, Thumb]], sides: Sides | None) -> Finding | None:
-    """Judge by one of the pictures that would do."""
     wrong = _shown_instead(result, due, others)
+    if any(_shown_instead(result, side, others) is None for side in sides):
+        wrong = None
     unlike = _unlike(result, due, sides)
     if wrong is not None and (unlike is None or _explains(wrong[1], result, due)):
         return Finding(text=wrong[0], of_time=any(wrong[1] is picture for _, picture in others))
@@ -184,14 +178,14 @@ def _explains(wrong: Thumb, result: Thumb, due: Thumb) -> bool:
     return _square(result - wrong) < 0.5 * _square(result - due)
 
 
-def _unlike(result: Thumb, due: Thumb, sides: Sides | None) -> Finding | None:
+def _unlike(result: Thumb, due: Thumb, sides: Sides | tuple[()]) -> Finding | None:
     """Look at what is in the whole, then at each quarter, of which one may be spoilt alone."""
     rows, columns = due.shape[:2]
     if (found := _uncorrelated(result, due, (slice(rows), slice(columns)), sides, CONTRAST_DB)) is not None:
         return Finding(text=f"does not look like the source (correlation {found:.2f})", of_time=True)
     for name, place in _quarters(due.shape):
-        part, black = due[place], np.zeros_like(due[place])
-        if _is(result[place], part, black):
+        black = np.zeros_like(due[place])
+        if all(_is(result[place], each[place], black) for each in (due, *sides)):
             return Finding(text=f"is black in its {name} quarter")
         if (found := _uncorrelated(result, due, place, sides, QUARTER_CONTRAST_DB)) is not None:
             what = f"does not look like the source in its {name} quarter (correlation {found:.2f})"
@@ -199,12 +193,12 @@ def _unlike(result: Thumb, due: Thumb, sides: Sides | None) -> Finding | None:
     return None
 
 
-def _uncorrelated(result: Thumb, due: Thumb, place: _Place, sides: Sides | None, contrast: float) -> float | None:
+def _uncorrelated(result: Thumb, due: Thumb, place: _Place, sides: Sides | tuple[()], contrast: float) -> float | None:
     """Give the correlation of a part where it is too low; None where it is not, or says nothing."""
     part = due[place]
     flat = np.broadcast_to(part.mean(axis=(0, 1)), part.shape)
     found = correlation(result[place], part) if psnr(flat, part) < contrast else 1.0
-    if found < CORRELATION and sides is not None:
+    if found < CORRELATION and sides:
         found = max(found, *(_moved(result, side, place) for side in sides))
     return found if found < CORRELATION else None
 

@@ -37,8 +37,8 @@ class Window:
     """Of the frame that is due, in the index; of one between two frames, the left one's."""
     damaged: bool
     """A frame of it, or near, could not be decoded whole: what it shows is not certain."""
-    sides: Sides | None = None
-    """The two frames between which it lies; None of one that is shown as it is."""
+    sides: Sides | tuple[()] = ()
+    """The two frames between which it lies; none of one that is shown as it is."""
 
 
 @dataclass(frozen=True, kw_only=True)
