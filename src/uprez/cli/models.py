@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from uprez.errors import EXIT_USAGE
+
+if TYPE_CHECKING:  # imported where it is used, as all of the command's modules are
+    from uprez.models import Model
 
 app = typer.Typer(help="The models there are, and their weights.", rich_markup_mode=None)
 
@@ -26,9 +29,6 @@ def list_models() -> None:
 
     _, cache = folders()
     for model in MODELS.values():
-        least, most = model.scales
-        scales = f"scale {least}" if least == most else f"scale {least} to {most}"
-        does = scales if model.kind == "upscale" else "frames between"
         state = (
             "no weights needed"
             if model.source is None
@@ -36,7 +36,14 @@ def list_models() -> None:
             if weights.is_cached(model, cache)
             else "not fetched"
         )
-        typer.echo(f"{model.name:22} {does:14} {model.licence:14} {state}")
+        typer.echo(f"{model.name:24} {_use(model):14} {model.licence:14} {state}")
+
+
+def _use(model: Model) -> str:
+    if model.kind == "interp":
+        return "frames between"
+    least, most = model.scales
+    return f"scale {least}" if least == most else f"scale {least} to {most}"
 
 
 @app.command("pull")

