@@ -56,7 +56,7 @@ Alternative = tuple[str, Thumb]
 
 Sides = tuple[Thumb, Thumb]
 """The frames before and after one that was made between them."""
-_Place = tuple[slice, slice]
+Area = tuple[slice, slice]
 """Rows and columns."""
 
 _CHANNELS = ("red", "green", "blue")
@@ -193,17 +193,17 @@ def _unlike(result: Thumb, due: Thumb, sides: Sides | tuple[()]) -> Finding | No
     return None
 
 
-def _uncorrelated(result: Thumb, due: Thumb, place: _Place, sides: Sides | tuple[()], contrast: float) -> float | None:
+def _uncorrelated(result: Thumb, due: Thumb, place: Area, sides: Sides | tuple[()], contrast: float) -> float | None:
     """Give the correlation of a part where it is too low; None where it is not, or says nothing."""
     part = due[place]
     flat = np.broadcast_to(part.mean(axis=(0, 1)), part.shape)
     found = correlation(result[place], part) if psnr(flat, part) < contrast else 1.0
     if found < CORRELATION and sides:
-        found = max(found, *(_moved(result, side, place) for side in sides))
+        found = max(found, *(moved(result, side, place) for side in sides))
     return found if found < CORRELATION else None
 
 
-def _moved(result: Thumb, side: Thumb, place: _Place) -> float:
+def moved(result: Thumb, side: Thumb, place: Area) -> float:
     """Give the largest correlation of a part with what lies near it in another picture."""
     rows, columns = (range(*each.indices(length)) for each, length in zip(place, result.shape, strict=False))
     down, across = (max(1, round(length * REACH)) for length in result.shape[:2])
@@ -225,7 +225,7 @@ def _is(result: Thumb, due: Thumb, wrong: Thumb) -> bool:
     return psnr(wrong, due) < APART_DB and projection(result, due, wrong) > PROJECTION
 
 
-def _quarters(shape: tuple[int, ...]) -> list[tuple[str, _Place]]:
+def _quarters(shape: tuple[int, ...]) -> list[tuple[str, Area]]:
     rows, columns = shape[0] // 2, shape[1] // 2
     if min(rows, columns) < LEAST_SIDE:
         return []  # a few samples correlate with anything

@@ -91,13 +91,13 @@ def windows(url: str, *, plan: Plan, index: Index, numbers: Iterable[int], threa
 
     Raises InputError when the source cannot be read.
     """
-    times, places = planned(index, plan), dict[int, _Place]()
+    times, places = planned(index, plan), dict[int, Place]()
     source = range(times.part.first, times.part.first + times.part.count)
     for number in sorted(set(numbers)):
         first = max(0, number - NEIGHBOURS)
         around = times.shown(first, min(times.frames, number + NEIGHBOURS + 1) - first)
         places[number] = _place(around, number - first, source=source if times.between else None)
-    seen = _Seen(index=index, needed=_needed(places.values()))
+    seen = Seen(index=index, needed=_needed(places.values()))
     between = {place.shown.left for place in places.values() if place.shown.fraction}
     held: set[int] = set()
     for first, last in _runs(sorted(seen.needed), index):
@@ -114,7 +114,7 @@ def windows(url: str, *, plan: Plan, index: Index, numbers: Iterable[int], threa
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Place:
+class Place:
     """Where an output frame lies in the source, and what it is told from."""
 
     shown: Shown
@@ -122,7 +122,7 @@ class _Place:
     """Positions of the source's frames that show what it and its neighbours do."""
 
 
-def _place(around: Sequence[Shown], number: int, *, source: range | None) -> _Place:
+def _place(around: Sequence[Shown], number: int, *, source: range | None) -> Place:
     """Give the place of one output frame among its neighbours.
 
     `source` are the positions that its neighbours in the source may have; None: none is made between those, so that the
@@ -133,15 +133,15 @@ def _place(around: Sequence[Shown], number: int, *, source: range | None) -> _Pl
     if source is not None:
         reach = range(shown.left - NEIGHBOURS, shown.right + NEIGHBOURS + 1)
         near.update(position for position in reach if position in source)
-    return _Place(shown=shown, near=frozenset(near))
+    return Place(shown=shown, near=frozenset(near))
 
 
-def _needed(places: Iterable[_Place]) -> frozenset[int]:
+def _needed(places: Iterable[Place]) -> frozenset[int]:
     return frozenset().union(*(place.near for place in places))
 
 
 @dataclass(kw_only=True)
-class _Seen:
+class Seen:
     """Thumbs of the source's frames, by position in the index."""
 
     index: Index
@@ -156,7 +156,7 @@ class _Seen:
             self.thumbs[position] = likeness.thumb(frame, video.colour, likeness.size_of(video), video.turn)
             self.damaged |= {position} if frame.damaged else set()
 
-    def window(self, place: _Place, *, held: bool) -> Window:
+    def window(self, place: Place, *, held: bool) -> Window:
         """Give the window of a place; `held`: nothing is made there between two frames."""
         left, right, share = place.shown.left, place.shown.right, float(place.shown.fraction)
         damaged = not self.damaged.isdisjoint(place.near)
@@ -225,8 +225,8 @@ class Witness:
     places: tuple[int, ...]
     """Output frames that are looked at, counted from the segment's first."""
     _shown: Sequence[Shown]
-    _around: dict[int, _Place]
-    _seen: _Seen
+    _around: dict[int, Place]
+    _seen: Seen
     _held: set[int] = field(default_factory=set)
     """Places at which a frame is shown though its place is between two."""
 
@@ -240,7 +240,7 @@ class Witness:
         for place in places:
             first = max(0, place - NEIGHBOURS)
             around[place] = _place(shown[first : place + NEIGHBOURS + 1], place - first, source=source)
-        seen = _Seen(index=index, needed=_needed(around.values()))
+        seen = Seen(index=index, needed=_needed(around.values()))
         return cls(places=places, _shown=shown, _around=around, _seen=seen)
 
     def seeing(self, moments: Iterator[Moment]) -> Iterator[Moment]:
