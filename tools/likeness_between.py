@@ -263,9 +263,7 @@ def _rate(made: Sequence[Made], name: str) -> str:
     missed = Counter[str]()
     for each, left, fraction, result in _places(made):
         picture, sides = WRONGS[name](each, left, fraction, result), (each.due[left], each.due[left + 1])
-        if picture is None or min(likeness.psnr(picture, would) for would in (result, *sides)) >= APART_DB:
-            continue
-        if likeness.psnr(picture, result) >= APART_DB:
+        if picture is None or max(likeness.psnr(picture, would) for would in (result, *sides)) >= APART_DB:
             continue
         is_found = each.judged(picture, left, fraction, NEIGHBOURS) is not None
         frames, found = frames + 1, found + is_found
@@ -283,27 +281,28 @@ def _places(made: Sequence[Made]) -> Iterator[tuple[Made, int, Fraction, Thumb]]
 _TEXT = (
     HEADING
     + """
-Made by `make likeness LIKENESS_ARGS="--between --write docs/likeness.md"`: {clips} clips, those above and some with more
-motion, between whose frames RIFE made others at 1/4, 2/5 and 1/2, as made and by x264 at crf {quality}; {results} frames.
+Made by `make likeness LIKENESS_ARGS="--between --write docs/likeness.md"`: {clips} clips, those above and some with
+more motion, between whose frames RIFE made others at 1/4, 2/5 and 1/2, as made and by x264 at crf {quality}; {results}
+frames.
 
-What lies between two frames has no picture in the source that it could be compared with. Due is the blend of both
-thumbs, (1-f) L + f R. What moves far, or flashes, is not as the blend has it. So, of such a frame alone:
+What lies between two frames, L and R, has no picture in the source that it could be compared with. Due is their blend,
+(1-f) L + f R. What moves far, or flashes, is not as that has it. So, of such a frame alone:
 
-- A wrong picture has to be nearer than the blend, than L and than R: p is above its bound with each of them as s. Of a
-  stroboscope the frame after R looks more like the result than the blend does, and L even more.
-- A correlation under its bound counts where no part of L or R within {reach} % of the sides correlates better: a pan is
-  found again, moved.
+- s is that blend of L and R, whatever its f, which is nearest to the result: of a stroboscope the network shows L or R
+  at f = 1/2, and the frame after R is more like those than their even blend is. Alternatives are all other frames of
+  the source and, of each pair up to two frames away, the blend that is nearest to the result.
+- A correlation below its bound counts where L and R moved by up to {reach} % of the sides do not correlate better: a
+  pan of 10 % a frame is found again that way.
 - The last net hangs lower where L and R are further apart than it.
-- Alternatives are all frames of the source but L and R, and the blends of pairs up to two frames away at the same f.
 
-A result that shows L or R itself passes; so does, where it happens to lie between, a shift by less than a frame.
+A result that shows L or R itself passes.
 
 The least of each clip: PSNR of L and R, PSNR and correlation of results with the blend, correlation with L or R moved.
 
 {good}
 
-Wrong pictures, each put in every made frame's place from which, and from L and R, it differs by less than {apart:g} dB,
-beside two frames on either side:
+Wrong pictures, put in the place of every frame as made from which, and from L and R, they differ by less than
+{apart:g} dB, and judged beside two frames on either side:
 
 | instead of it | frames | found | missed in |
 |---|---|---|---|

@@ -56,6 +56,8 @@ Alternative = tuple[str, Thumb]
 
 Sides = tuple[Thumb, Thumb]
 """The frames before and after one that was made between them."""
+Other = tuple[str, Thumb | Sides]
+"""A frame of the source, or two between which something lies, by name."""
 Area = tuple[slice, slice]
 """Rows and columns."""
 
@@ -93,26 +95,33 @@ def blend(left: Thumb, right: Thumb, share: float) -> Thumb:
     return mixed
 
 
-def judge(
-    result: Thumb, due: Thumb, others: Sequence[tuple[str, Thumb]] = (), sides: Sides | tuple[()] = ()
-) -> Finding | None:
+def judge(result: Thumb, due: Thumb, others: Sequence[Other] = (), sides: Sides | tuple[()] = ()) -> Finding | None:
     """Say why a result's frame is not the source's frame `due`; None: it is.
 
     `others` are further frames of the source, each with its name ("the frame 1 later"); all thumbs have one size. Of a
-    frame that was made between two, `sides`, `due` is their blend: what moved may lie elsewhere.
+    frame that was made between two, `sides`, `due` is their blend: what moved may lie elsewhere, and the nearest of all
+    blends of the two is taken for it where a wrong picture is to be told from it.
     """
     if result.shape[0] * result.shape[1] < FEW:
         others = ()  # so little of a tiny picture is alike at many times
-    wrong = _shown_instead(result, due, others)
-    if any(_shown_instead(result, side, others) is None for side in sides):
-        wrong = None
+    near = nearest(result, sides) if sides else due
+    wrong = _shown_instead(result, near, others)
     unlike = _unlike(result, due, sides)
-    if wrong is not None and (unlike is None or _explains(wrong[1], result, due)):
-        return Finding(text=wrong[0], of_time=any(wrong[1] is picture for _, picture in others))
+    if wrong is not None and (unlike is None or _explains(wrong[1], result, near)):
+        return Finding(text=wrong[0], of_time=any(wrong[0] == f"shows {name}" for name, _ in others))
     if unlike is not None:
         return unlike
     distance, least = psnr(result, due), min(FLOOR_DB, psnr(*sides)) if sides else FLOOR_DB
     return Finding(text=f"is far from the source ({distance:.1f} dB)", soft=True) if distance < least else None
+
+
+def nearest(result: Thumb, sides: Sides) -> Thumb:
+    """Give the blend of two frames that is nearest to a result."""
+    left, right = sides
+    way = right - left
+    length = _square(way)
+    share = float(np.vdot(result - left, way)) / length if length else 0.0
+    return blend(left, right, min(1.0, max(0.0, share)))
 
 
 def agree(first: Thumb, second: Thumb, due: Thumb) -> bool:
@@ -163,9 +172,9 @@ def halved(picture: Thumb) -> Thumb:
     return means
 
 
-def _shown_instead(result: Thumb, due: Thumb, others: Sequence[tuple[str, Thumb]]) -> Alternative | None:
+def _shown_instead(result: Thumb, due: Thumb, others: Sequence[Other]) -> Alternative | None:
     """Give the alternative that a result shows, of several the closest."""
-    named = ((f"shows {name}", picture) for name, picture in others)
+    named = ((f"shows {name}", nearest(result, other) if isinstance(other, tuple) else other) for name, other in others)
     found = [(text, wrong) for text, wrong in (*named, *alternatives(due)) if _is(result, due, wrong)]
     left, there = (colour_of(halved(picture)) for picture in (result, due))
     if _is(left, there, np.zeros_like(there)):
@@ -184,8 +193,8 @@ def _unlike(result: Thumb, due: Thumb, sides: Sides | tuple[()]) -> Finding | No
     if (found := _uncorrelated(result, due, (slice(rows), slice(columns)), sides, CONTRAST_DB)) is not None:
         return Finding(text=f"does not look like the source (correlation {found:.2f})", of_time=True)
     for name, place in _quarters(due.shape):
-        black = np.zeros_like(due[place])
-        if all(_is(result[place], each[place], black) for each in (due, *sides)):
+        near, black = nearest(result, sides)[place] if sides else due[place], np.zeros_like(due[place])
+        if _is(result[place], near, black):
             return Finding(text=f"is black in its {name} quarter")
         if (found := _uncorrelated(result, due, place, sides, QUARTER_CONTRAST_DB)) is not None:
             what = f"does not look like the source in its {name} quarter (correlation {found:.2f})"

@@ -9,7 +9,7 @@ from random import SystemRandom
 from uprez.job import Index, Plan
 from uprez.media import decode, likeness, scenes
 from uprez.media.frame import Frame, Moment
-from uprez.media.likeness import Alternative, Finding, Sides, Thumb
+from uprez.media.likeness import Finding, Other, Sides, Thumb
 from uprez.media.timeline import Shown, planned
 
 PLACES = 8
@@ -30,9 +30,9 @@ class Window:
 
     due: Thumb
     """Of what lies between two frames, the two blended."""
-    others: tuple[tuple[str, Thumb], ...]
+    others: tuple[Other, ...]
     """What it could show instead, by name: other frames of the source that were decoded on the way, none of which it is
-    made of, and of one that lies between two what lies as far between others near."""
+    made of, and of one that lies between two the pairs near."""
     position: int
     """Of the frame that is due, in the index; of one between two frames, the left one's."""
     damaged: bool
@@ -162,29 +162,22 @@ class Seen:
         damaged = not self.damaged.isdisjoint(place.near)
         if held or not share:
             return Window(due=self.thumbs[left], others=self._others(left, left), position=left, damaged=damaged)
-        return Window(
-            due=self._between(left, share),
-            others=(*self._moments(left, share), *self._others(left, right)),
-            position=left,
-            damaged=damaged,
-            sides=(self.thumbs[left], self.thumbs[right]),
-        )
+        sides = self.thumbs[left], self.thumbs[right]
+        others = (*self._pairs(left), *self._others(left, right))
+        return Window(due=likeness.blend(*sides, share), others=others, position=left, damaged=damaged, sides=sides)
 
-    def _others(self, left: int, right: int) -> tuple[Alternative, ...]:
+    def _others(self, left: int, right: int) -> tuple[tuple[str, Thumb], ...]:
         """Name the other frames seen, the nearest first: neighbours tell a shift, others a picture that stands."""
         distances = {at: min(at - left, 0) + max(at - right, 0) for at in self.thumbs}
         nearest = sorted((at for at in distances if distances[at]), key=lambda at: (abs(distances[at]), at))
         return tuple((named(distances[at]), self.thumbs[at]) for at in nearest[:_OTHERS])
 
-    def _moments(self, left: int, share: float) -> Iterator[Alternative]:
-        """Name what lies as far between two other frames near: whole frames of the source earlier, or later."""
+    def _pairs(self, left: int) -> Iterator[Other]:
+        """Name the pairs of frames near: whole frames of the source earlier, or later."""
         for distance in range(-NEIGHBOURS, NEIGHBOURS + 1):
             at = left + distance
             if distance and at in self.thumbs and at + 1 in self.thumbs:
-                yield _named(distance), self._between(at, share)
-
-    def _between(self, left: int, share: float) -> Thumb:
-        return likeness.blend(self.thumbs[left], self.thumbs[left + 1], share)
+                yield _named(distance), (self.thumbs[at], self.thumbs[at + 1])
 
 
 def named(distance: int) -> str:
@@ -193,7 +186,7 @@ def named(distance: int) -> str:
 
 
 def _named(distance: int) -> str:
-    """Name what lies between two frames so many frames of the source later, or earlier."""
+    """Name what lies between the two frames so many later, or earlier."""
     return f"what lies {abs(distance)} of the source's frames {'later' if distance > 0 else 'earlier'}"
 
 
