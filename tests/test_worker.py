@@ -126,7 +126,9 @@ def test_a_segment_is_all_that_lies_on_the_disk(tmp_path: Path, monkeypatch: pyt
     scratch.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(scratch))
     here = SimpleNamespace(
-        sheet=SimpleNamespace(families=("cpu",), models={}, memory_bytes=None), current=lambda task: task, check=lambda *_, **__: None
+        sheet=SimpleNamespace(families=("cpu",), models={}, memory_bytes=None),
+        current=lambda task: task,
+        check=lambda *_, **__: None,
     )
     reporter = SimpleNamespace(machine=lambda *_: None, frames=lambda *_: None)
     doer = worker._Worker(here, SimpleNamespace(say=lambda _: None), reporter, scratch)  # type: ignore[arg-type]

