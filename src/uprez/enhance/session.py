@@ -92,11 +92,13 @@ def open_session(
     threads: int,
     precision: Precision = "auto",
     cache: Path | None = None,
+    given: Mapping[str, Array] | None = None,
 ) -> Session:
     """Open a graph on the first accepted rung that really runs it.
 
-    `threads` bounds the CPU threads of inference; `cache` is a folder for what providers compile. Raises
-    MemoryShortError where a rung has too little memory for it, and ModelError, with the whole ladder, where none works.
+    `threads` bounds the CPU threads of inference; `cache` is a folder for what providers compile; `given` are inputs of
+    the small graph that are no pictures. Raises MemoryShortError where a rung has too little memory for it, and
+    NoProviderError, with the whole ladder, where none works.
     """
     made = functools.cache(make)
     ladder: list[str] = []
@@ -105,7 +107,7 @@ def open_session(
         how = How(threads=threads, cache=cache)
         try:
             if rung.family != "cpu":
-                _prove(rung, made, how)
+                _prove(rung, made, how, given or {})
             inner, device = rung.open(made(rung.precision, False).SerializeToString(), how)
             session = Session(inner, rung, device, (*ladder, f"{name}: runs"))
             session.call(_blank(made(rung.precision, False)))
@@ -137,14 +139,14 @@ class NoProviderError(ModelError):
         self.ladder = tuple(ladder)
 
 
-def _prove(rung: Rung, make: GraphMaker, how: How) -> None:
+def _prove(rung: Rung, make: GraphMaker, how: How, given: Mapping[str, Array]) -> None:
     """Compare what a rung makes of a small picture with what the CPU provider does; raises ModelError, with figures.
 
     Drivers and compilers have run networks without a complaint and given other pictures (TensorRT's warps, f16 on old
     GPUs).
     """
     small, reference = make(rung.precision, True), make("f32", True)
-    feed = _texture(reference)
+    feed = {**_texture(reference), **given}
     inner, device = rung.open(small.SerializeToString(), how)
     got = Session(inner, rung, device, ()).call(feed)
     cpu, _ = RUNGS[-1].open(reference.SerializeToString(), how)
