@@ -14,7 +14,6 @@ import plain
 from house import write_clip
 from uprez import status as statuses
 from uprez import wire, worker
-from uprez.enhance.upscale import Upscaler
 from uprez.fleet import plan as plans
 from uprez.job import Options, Survey
 from uprez.media.frame import Frame
@@ -108,8 +107,8 @@ def test_segments_are_cut_by_what_takes_longer(tmp_path: Path, monkeypatch: pyte
     watch = SimpleNamespace(sheet=SimpleNamespace(families=("cpu",)))
     doer = worker._Worker(watch, SimpleNamespace(), SimpleNamespace(), tmp_path)  # type: ignore[arg-type]
     session = SimpleNamespace(family="cpu", provider="P", precision="f32", device="here", ladder=())
-    monkeypatch.setattr(doer, "_open", lambda *_: Upscaler(session))  # type: ignore[arg-type]
-    monkeypatch.setattr(Upscaler, "__call__", lambda _self, frame: frame)
+    engine = SimpleNamespace(session=session, ladder=(), begin=lambda: None, frame=lambda moment: moment.left)
+    monkeypatch.setattr(doer, "_open", lambda *_: engine)
     monkeypatch.setattr(worker.decode, "frames", lambda *_, **__: iter([Frame(planes=(), pts=0)]))
     choose = worker.encode.choose
     monkeypatch.setattr(
@@ -127,7 +126,9 @@ def test_a_segment_is_all_that_lies_on_the_disk(tmp_path: Path, monkeypatch: pyt
     scratch.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(scratch))
     here = SimpleNamespace(
-        sheet=SimpleNamespace(families=("cpu",), models={}), current=lambda task: task, check=lambda *_, **__: None
+        sheet=SimpleNamespace(families=("cpu",), models={}, memory_bytes=None),
+        current=lambda task: task,
+        check=lambda *_, **__: None,
     )
     reporter = SimpleNamespace(machine=lambda *_: None, frames=lambda *_: None)
     doer = worker._Worker(here, SimpleNamespace(say=lambda _: None), reporter, scratch)  # type: ignore[arg-type]

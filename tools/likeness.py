@@ -3,6 +3,7 @@
 Each clip of tools/likeness_clips.py is enlarged twice by each model, through the product's own graphs, and encoded and
 decoded again by its own encoder. Every frame is judged; then wrong pictures are put in its place. Ends with 1 where a
 good frame is blamed. Then the clips go through `uprez run`, where nothing may be doubted. Three minutes of two cores.
+With --between, frames that are made between others instead.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
+import likeness_between
 import likeness_clips
 import likeness_whole
 import materials
@@ -100,12 +102,15 @@ class Rate:
 def main() -> int:
     """Measure and print; gives the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    names = [clip.name for clip in CLIPS]
+    names = [clip.name for clip in (*CLIPS, *likeness_between.MOVING)]
     parser.add_argument("--clip", action="append", choices=names, metavar="NAME", help="only this one; repeatable")
     parser.add_argument("--model", action="append", choices=NETWORKS, help="only this one; repeatable")
     parser.add_argument("--cache", type=Path, default=REPO / ".cache" / "uprez", help="folder of converted networks")
     parser.add_argument("--write", type=Path, metavar="FILE", help="keep the tables in this file")
+    parser.add_argument("--between", action="store_true", help="measure frames made between others, and only these")
     given = parser.parse_args()
+    if given.between:
+        return between(given.cache, given.clip or [], given.write)
     models = tuple(given.model or NETWORKS)
     chosen = [clip for clip in CLIPS if not given.clip or clip.name in given.clip]
     measured = []
@@ -122,8 +127,24 @@ def main() -> int:
     whole = WHOLE.format(said="; ".join(said), refused=len(doubts))
     print(whole, *doubts, sep="\n")
     if given.write:
-        given.write.write_text(page + WRONG_HEADER.format(apart=APART_DB) + found + whole)
+        given.write.write_text(page + WRONG_HEADER.format(apart=APART_DB) + found + whole + _kept(given.write)[1])
     return 1 if blamed or doubts else 0
+
+
+def between(cache: Path, names: Sequence[str], write: Path | None) -> int:
+    """Measure frames made between others; keeps only their section."""
+    section, blamed = likeness_between.run(materials.FOLDER, cache, names)
+    for fault in blamed:
+        print("blamed:", fault)
+    if write:
+        write.write_text(_kept(write)[0] + section)
+    return 1 if blamed else 0
+
+
+def _kept(path: Path) -> tuple[str, str]:
+    """Give what a page has of the two measurements."""
+    before, heading, after = (path.read_text() if path.exists() else "").partition(likeness_between.HEADING)
+    return before, heading + after
 
 
 # --- good frames

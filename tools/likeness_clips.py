@@ -67,7 +67,8 @@ def video(clip: list[Frame]) -> Video:
 
 
 @lru_cache(maxsize=8)
-def _read(path: Path, first: int, size: tuple[int, int], count: int = FRAMES) -> list[Planes]:
+def read(path: Path, first: int, size: tuple[int, int], count: int = FRAMES) -> list[Planes]:
+    """Give so many frames of a film at this size, each an average."""
     with av.open(f"file:{path}") as container:
         decoded = container.decode(video=0)
         for _ in range(first):
@@ -84,15 +85,15 @@ def _planes(frame: VideoFrame) -> Planes:
 
 
 def _head(materials: Path) -> list[Planes]:
-    return _read(materials / "carphone_pristine.mp4", 20, (176, 144))
+    return read(materials / "carphone_pristine.mp4", 20, (176, 144))
 
 
 def _bikes(materials: Path) -> list[Planes]:
-    return _read(materials / "bikes.mp4", 60, (224, 96))
+    return read(materials / "bikes.mp4", 60, (224, 96))
 
 
 def _bunny(materials: Path) -> list[Planes]:
-    return _read(materials / "bigbuckbunny.mp4", 60, (256, 144))
+    return read(materials / "bigbuckbunny.mp4", 60, (256, 144))
 
 
 # --- what is done to it
@@ -127,7 +128,7 @@ def _gray(planes: Planes) -> Planes:
 
 def _pan(materials: Path, step: int) -> list[Planes]:
     """Move a window of 192x112 over one large picture."""
-    (wide,) = _read(materials / "bigbuckbunny.mp4", 60, (640, 360), 1)
+    (wide,) = read(materials / "bigbuckbunny.mp4", 60, (640, 360), 1)
     return [
         tuple(
             plane[120 // share : 232 // share, (step * n) // share : (step * n + 192) // share]
@@ -155,7 +156,7 @@ def _flashes(planes: list[Planes]) -> list[Planes]:
 def _cuts(materials: Path) -> list[Planes]:
     """Show another scene every three frames."""
     path = materials / "bigbuckbunny.mp4"
-    return [each for first in (0, 50, 90, 125) for each in _read(path, first, (256, 144), 3)]
+    return [each for first in (0, 50, 90, 125) for each in read(path, first, (256, 144), 3)]
 
 
 CLIPS = (
@@ -189,7 +190,7 @@ CLIPS = (
     Clip(
         name="small and noisy",
         footage="bikes",
-        make=lambda m, r: [_noisy(_lit(p, 0.25), r, 10, 8) for p in _read(m / "bikes.mp4", 60, (64, 48))],
+        make=lambda m, r: [_noisy(_lit(p, 0.25), r, 10, 8) for p in read(m / "bikes.mp4", 60, (64, 48))],
     ),
     Clip(name="gray", footage="head", make=lambda m, _: [_gray(p) for p in _head(m)]),
     Clip(name="pan", footage="bunny", make=lambda m, _: _pan(m, 4)),

@@ -12,7 +12,7 @@ import numpy as np
 
 import likeness_clips
 from likeness_clips import CLIPS, COLOUR, Clip
-from uprez.enhance.upscale import Upscaler, open_upscaler
+from uprez.enhance.upscale import Means, Upscaler, open_upscaler
 from uprez.job import Encoding, Options, Video
 from uprez.media import decode, encode, likeness, probe
 from uprez.media.frame import Frame
@@ -23,6 +23,7 @@ from uprez.models import MODELS, weights
 QUALITIES = (18, 28)
 """Of x264: the default, and one that shows."""
 THREADS = 2
+MEANS = Means(families=("openvino", "cpu"), threads=THREADS)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,8 +91,8 @@ def _versions(model: str, facts: Video, made: list[Frame], size: tuple[int, int]
 
 def _upscaler(model: str, facts: Video, cache: Path) -> Upscaler:
     wanted = target(facts, Options(scale=Fraction(2), model=model))
-    network = weights.ensure(MODELS[model], cache, progress=_progress)
-    return open_upscaler(network, MODELS[model], facts, wanted, families=("openvino", "cpu"), threads=THREADS)
+    network = weights.ensure(MODELS[model], cache, progress=progress)
+    return open_upscaler(network, MODELS[model], facts, wanted, MEANS)
 
 
 def encoded(frames: list[Frame], quality: int) -> list[Frame]:
@@ -119,5 +120,6 @@ def _gray(frame: Frame) -> Frame:
     return Frame(planes=(luma, *(np.full_like(plane, 128) for plane in chroma)), pts=frame.pts)
 
 
-def _progress(text: str, _done: int, _total: int) -> None:
+def progress(text: str, _done: int, _total: int) -> None:
+    """Say what takes long."""
     print(text, flush=True)

@@ -6,19 +6,23 @@ It knows its sheet and nothing else: no credential, no configuration, no other m
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import TypeVar
 
 from uprez import wire
-from uprez.enhance import pipeline
+from uprez.enhance import memory, pipeline
+from uprez.enhance.clock import Clock
+from uprez.enhance.engine import Engine, open_engine, share_between
 from uprez.enhance.feed import Feed
-from uprez.enhance.upscale import Upscaler, open_upscaler
+from uprez.enhance.upscale import Means
 from uprez.errors import (
     BusyError,
     DeniedError,
@@ -31,17 +35,18 @@ from uprez.errors import (
     UprezError,
     VerifyError,
 )
-from uprez.job import Index, Plan, Preflight, Segment, Survey, Video
+from uprez.job import Encoding, Index, Options, Plan, Preflight, Segment, Survey, Video
 from uprez.logbook import Logbook, Progress, Reporter, starts
 from uprez.machine import Machine
 from uprez.media import decode, encode, mux, probe, timeline, verify
 from uprez.media.containers import carried
+from uprez.media.frame import Frame, Moment
 from uprez.media.likeness import Finding
 from uprez.media.target import Target, target
 from uprez.media.witness import Witness, findings
-from uprez.models import MODELS
+from uprez.models.needed import models_of
 from uprez.sheet import PUT_BYTES, Ref, Task, Upload
-from uprez.status import Done, Fault
+from uprez.status import Done, Fault, Stage
 from uprez.store import urls
 from uprez.watch import Watch
 
@@ -50,6 +55,8 @@ MARKER = "VASTAI_PIPELINE_COMPLETED_SUCCESSFULLY"
 
 PUBLISH_PAUSES_S = (5.0, 15.0, 60.0, 120.0, 120.0)
 """Between tries to publish what was made, when the store does not take it: it was work, and it lies here safely."""
+COMPILED = "UPREZ_COMPILED"
+"""Variable: the folder of this machine for what providers compile, kept from lease to lease."""
 READ_BY_RANGES = Fraction(1, 3)
 """Of an input from afar, what is read where it lies."""
 T = TypeVar("T")
@@ -89,6 +96,17 @@ def _rented(machine_file: Path | None) -> Machine | None:
     return wire.load(Machine, machine_file.read_bytes(), where=str(machine_file))
 
 
+@dataclass(frozen=True, kw_only=True)
+class Made:
+    """What is to be said of a segment beside the file."""
+
+    damaged: int = 0
+    suspect: tuple[int, ...] = ()
+    stages: tuple[Stage, ...] = ()
+    reused: int = 0
+    held: int = 0
+
+
 class _Worker:
     """What is kept from task to task: the open session, plans and surveys already read."""
 
@@ -97,14 +115,14 @@ class _Worker:
         self.log = log
         self.reporter = reporter
         self._scratch = scratch
-        self._upscaler: tuple[object, Upscaler] | None = None
+        self._engine: tuple[object, Engine] | None = None
+        self._compiled = Path(os.environ.get(COMPILED) or scratch.parent / "compiled")
         self._proved: list[Plan] = []
         self._shares: dict[str, Fraction] = {}
         """Of each job's input, how much was asked for here; a part that is read twice counts twice."""
         self.failed = 0
         self._stopped = False
-        self._damaged = 0
-        self._suspect: tuple[int, ...] = ()
+        self._made = Made()
 
     def close(self) -> None:
         """Remove what was written on this machine."""
@@ -125,7 +143,7 @@ class _Worker:
     def do(self, task: Task) -> None:
         """Do one task and report how it ended; only a defect of ours passes through."""
         self.reporter.doing("working", task.id)
-        self._damaged, self._suspect = 0, ()
+        self._made = Made()
         started = time.monotonic()
         done = Done(task=task.id, key=task.put.key)
         try:
@@ -138,8 +156,11 @@ class _Worker:
                     size=part.stat().st_size,
                     sha256=urls.digest(part),
                     frames=frames,
-                    damaged=self._damaged,
-                    suspect=self._suspect,
+                    damaged=self._made.damaged,
+                    suspect=self._made.suspect,
+                    stages=self._made.stages,
+                    reused=self._made.reused,
+                    held=self._made.held,
                     seconds=time.monotonic() - started,
                 )
             self.log.say(f"Upload complete: {task.put.key}")
@@ -246,24 +267,28 @@ class _Worker:
     def _preflight(self, task: Task, index: Index, first: int) -> Preflight:
         video, options = index.video, task.options
         wanted, families = target(video, options), self.watch.sheet.families
-        upscaler = self._open(task.options.model, video, wanted, families, task.threads)
-        (frame,) = decode.frames(
-            self._source(task), index, first, 1, threads=task.threads, deinterlace=options.deinterlace
-        )
-        upscaler(frame)  # warm-up
-        began = time.monotonic()
-        upscaler(frame)
-        seconds = time.monotonic() - began
-        picture = encode.picture(video, options, wanted)
         choice = encode.choose(
             wanted.codec,
-            picture,
+            encode.picture(video, options, wanted),
             crf=options.crf,
             preset=options.encoder_preset,
             threads=task.threads,
             without=task.without,
         )
-        session = upscaler.session
+        engine = self._open(options, video, wanted, families, choice.encoding)
+        frames = list(
+            decode.frames(
+                self._source(task),
+                index,
+                first,
+                min(2, len(index.pts) - first),
+                threads=task.threads,
+                deinterlace=options.deinterlace,
+            )
+        )
+        moments = _moments(frames, options)
+        seconds = _measured(engine, moments, share_between(index, first, options))
+        session = engine.session
         return Preflight(
             family=session.family,
             provider=session.provider,
@@ -272,37 +297,48 @@ class _Worker:
             encoding=choice.encoding,
             extradata_sha256=choice.extradata_sha256,
             seconds_per_frame=max(seconds, choice.seconds_per_frame),
-            ladder=(*session.ladder, *choice.ladder),
+            ladder=(*engine.ladder, *choice.ladder),
         )
 
     def _enhance(self, task: Task, part: Path) -> int:
         """Make one segment: decode, enhance and encode at the same time, then check what was written."""
         plan, survey = self._plan(task)
         segment = plan.segments[_given(task.segment, "segment number")]
-        index, ready, options = survey.index, plan.preflight, plan.options
+        index, encoding, options = survey.index, plan.preflight.encoding, plan.options
         times = timeline.planned(index, plan)
         title = f"segment {segment.number + 1} of {len(plan.segments)}"
         self.log.say(f"Enhancing {task.name}, {title}: {segment.count} frames")
         wanted = target(index.video, options)
-        upscaler = self._follow(plan, index.video, wanted)
+        engine = self._follow(plan, index.video, wanted)
         first, count = times.needed(segment.first, segment.count)
-        url, threads = self._source(task, Fraction(count, len(index.pts))), ready.encoding.threads
-        feed = Feed(decode.frames(url, index, first, count, threads=threads, deinterlace=options.deinterlace), first)
+        url, threads = self._source(task, Fraction(count, len(index.pts))), encoding.threads
+        frames = decode.frames(url, index, first, count, threads=threads, deinterlace=options.deinterlace)
+        feed = Feed(frames, first, index.video)
         progress = Progress(self.reporter, self.log, segment.count, title, partial(self.watch.check, task))
-        picture = encode.picture(index.video, options, wanted)
-        witness = Witness.of(index, segment.count)
-        with encode.Encoder(part, ready.encoding, picture) as encoder:
-            frames = pipeline.run(
-                witness.seeing(feed.shown(times.shown(segment.first, segment.count))),
-                upscaler,
-                encoder.write,
+        shown = times.shown(segment.first, segment.count)
+        witness = Witness.of(index, shown)
+        clocks = {name: Clock(name=name) for name in ("decode", "encode", "verify")}
+        with encode.Encoder(part, encoding, encode.picture(index.video, options, wanted)) as encoder:
+            made = pipeline.run(
+                clocks["decode"].timed(witness.seeing(feed.shown(shown))),
+                engine.frames,
+                clocks["encode"].counting(encoder.write),
                 on_frame=progress.frame,
+                depth=memory.queue_depth(self._memory(), index.video, wanted),
             )
-        self._damaged = feed.damaged
-        made = verify.segment(part.resolve().as_uri(), plan=plan, index=index, segment=segment, at=witness.places)
-        self._suspect = self._unlike(findings(made.thumbs, witness.windows()), segment)
-        self.log.say(f"Finished {title}: {frames} frames at {progress.fps(frames):.2f} fps")
-        return frames
+        with clocks["verify"].running(made):
+            walk = verify.segment(part.resolve().as_uri(), plan=plan, index=index, segment=segment, at=witness.places)
+        self._made = Made(
+            damaged=feed.damaged,
+            suspect=self._unlike(findings(walk.thumbs, witness.windows()), segment),
+            stages=tuple(
+                clock.stage() for clock in (clocks["decode"], *engine.clocks, clocks["encode"], clocks["verify"])
+            ),
+            reused=engine.reused,
+            held=feed.held,
+        )
+        self.log.say(f"Finished {title}: {made} frames at {progress.fps(made):.2f} fps")
+        return made
 
     def _unlike(self, found: dict[int, Finding], segment: Segment) -> tuple[int, ...]:
         """Say what does not look like the source: whether it counts all the same is for the controller to say."""
@@ -310,12 +346,12 @@ class _Worker:
             self.log.say(f"[WARN] frame {segment.first + number} {finding.text}")
         return tuple(sorted(found))
 
-    def _follow(self, plan: Plan, video: Video, wanted: Target) -> Upscaler:
+    def _follow(self, plan: Plan, video: Video, wanted: Target) -> Engine:
         """Open what the plan says, and prove before the first frame that this machine's segments join the others."""
         ready, encoding = plan.preflight, plan.preflight.encoding
-        upscaler = self._open(plan.options.model, video, wanted, (ready.family,), encoding.threads)
-        if upscaler.session.precision != ready.precision:
-            raise PlanError(f"the plan wants {ready.precision}, {upscaler.session.provider} runs differently here")
+        engine = self._open(plan.options, video, wanted, (ready.family,), encoding)
+        if engine.session.precision != ready.precision:
+            raise PlanError(f"the plan wants {ready.precision}, {engine.session.provider} runs differently here")
         if plan not in self._proved:
             try:
                 extradata = encode.trial(encoding, encode.picture(video, plan.options, wanted))
@@ -324,7 +360,7 @@ class _Worker:
             if extradata != ready.extradata_sha256:
                 raise PlanError(f"{encoding.rung} writes other settings here than where the plan was made")
             self._proved.append(plan)
-        return upscaler
+        return engine
 
     def _assemble(self, task: Task, part: Path) -> int:
         """Join the segments that count, with the source's sound."""
@@ -361,20 +397,38 @@ class _Worker:
             urls.fetch(ref.url, path, sha256=ref.sha256)
             return wire.load(kind, path.read_bytes(), where=f"the {kind.__name__.lower()} of this task")
 
-    def _open(self, model_name: str, video: Video, wanted: Target, families: tuple[str, ...], threads: int) -> Upscaler:
-        """Open the model for this picture, or take the session that is open already: compiling costs seconds."""
-        model = MODELS[model_name]
-        opening = (model.name, video.width, video.height, video.colour, video.turn, wanted, threads)
-        held = self._upscaler
+    def _open(
+        self, options: Options, video: Video, wanted: Target, families: tuple[str, ...], encoding: Encoding
+    ) -> Engine:
+        """Open the models for this picture, or take those that are open already: compiling costs seconds."""
+        kind = (options.mode, options.strategy, options.model, options.precision)
+        opening = (kind, video.width, video.height, video.colour, video.turn, wanted, encoding)
+        held = self._engine
         if held is None or held[0] != opening or held[1].session.family not in families:
-            self._upscaler = None
-            network = self._network(model.name)
-            opened = open_upscaler(network, model, video, wanted, families=families, threads=threads)
-            held = self._upscaler = (opening, opened)
-        upscaler = held[1]
-        session = upscaler.session
-        self.reporter.machine(session.device, session.provider, session.ladder)
-        return upscaler
+            self._engine = None  # two at once may be too much for the memory
+            means = Means(
+                families=families,
+                threads=encoding.threads,
+                precision=options.precision,
+                memory_bytes=memory.for_model(self._memory(), video, wanted, encoding),
+                cache=self._compiled,
+                say=self.log.say,
+            )
+            held = self._engine = (opening, open_engine(self._networks(options), options, video, wanted, means))
+        engine = held[1]
+        engine.begin()
+        session = engine.session
+        self.reporter.machine(session.device, session.provider, engine.ladder)
+        return engine
+
+    def _memory(self) -> int:
+        """Give the main memory that this worker may use."""
+        allowed = self.watch.sheet.memory_bytes
+        return memory.machine_bytes() if allowed is None else min(allowed, memory.machine_bytes())
+
+    def _networks(self, options: Options) -> dict[str, Path]:
+        found = {model: self._network(model) for model in models_of(options)}
+        return {model: path for model, path in found.items() if path is not None}
 
     def _network(self, model: str) -> Path | None:
         ref = self.watch.sheet.models.get(model)
@@ -395,6 +449,27 @@ class _Worker:
             yield path
         finally:
             path.unlink(missing_ok=True)
+
+
+def _moments(frames: Sequence[Frame], options: Options) -> list[Moment]:
+    """Give what an output frame may be made of, the most work last."""
+    moments = [Moment(left=frames[0], right=frames[0])]
+    if options.interpolates and len(frames) > 1:
+        moments.append(Moment(left=frames[0], right=frames[1], fraction=Fraction(1, 2)))
+    return moments
+
+
+def _measured(engine: Engine, moments: Sequence[Moment], between: Fraction) -> float:
+    """Measure the seconds of an output frame, of which a part lie between the source's."""
+    for moment in moments:
+        engine.frame(moment)  # warm-up
+    took = []
+    for moment in moments:
+        engine.begin()
+        began = time.monotonic()
+        engine.frame(moment)
+        took.append(time.monotonic() - began)
+    return float(took[0] * (1 - between) + took[-1] * between)
 
 
 def _given(value: T | None, what: str) -> T:

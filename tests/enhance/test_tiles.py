@@ -53,7 +53,7 @@ FAR = small_network(4, layers=8)
 
 def row(scale: int, halo: int = 3) -> Model:
     """Give the row of such a network."""
-    return replace(MODELS["realesr-animevideov3"], native_scale=scale, halo_px=halo, working_bytes=1000)
+    return replace(MODELS["realesr-animevideov3"], native_scale=scale, halo_px=halo, working_bytes={"cpu": 1000})
 
 
 def planes_of(width: int, height: int, colour: Colour, seed: int = 0) -> tuple[Samples, ...]:

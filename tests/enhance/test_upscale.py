@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from plain import VIDEO
 from uprez.enhance.session import open_session
-from uprez.enhance.upscale import open_upscaler
+from uprez.enhance.upscale import Means, open_upscaler
 from uprez.errors import ModelError
 from uprez.job import Colour, Turn, Video
 from uprez.media.frame import Frame
@@ -103,8 +103,9 @@ def test_the_network_equals_ncnns_runtime(
         target=COLOUR,
         expose_rgb=True,
     )
-    session = open_session(planes_graph(onnx.load_model(network), spec), families=FAMILIES, threads=2)
-    tensors = session.tensors(clip_frame(clip, number, size))
+    graph = planes_graph(onnx.load_model(network), spec)
+    session = open_session(lambda *_: graph, families=FAMILIES, threads=2)
+    tensors = session.call(dict(zip("yuv", clip_frame(clip, number, size), strict=True)), RGB_OUTPUTS)
     before, after = (tensors[name].astype(np.float32)[0] for name in RGB_OUTPUTS)
     expected = reference(ncnn_files, before)
     assert after.shape == expected.shape == (3, 4 * size[1], 4 * size[0])
@@ -115,7 +116,11 @@ def test_the_network_equals_ncnns_runtime(
 def test_a_frame_keeps_its_pts_and_takes_the_asked_size(network: Path) -> None:
     """The real model at scale 1.5 gives a frame of the asked size at the time of its source frame."""
     upscaler = open_upscaler(
-        network, MODELS["realesr-animevideov3"], video(64, 48), result(COLOUR, 96, 72), families=FAMILIES, threads=2
+        network,
+        MODELS["realesr-animevideov3"],
+        video(64, 48),
+        result(COLOUR, 96, 72),
+        Means(families=FAMILIES, threads=2),
     )
     made = upscaler(grey(64, 48, 1234))
     assert made.pts == 1234
@@ -127,7 +132,7 @@ def test_a_frame_keeps_its_pts_and_takes_the_asked_size(network: Path) -> None:
 def test_a_frame_does_not_change_when_the_next_one_runs() -> None:
     """Each result owns its planes: the pipeline holds several at a time."""
     upscaler = open_upscaler(
-        None, MODELS["lanczos"], video(64, 48), result(COLOUR, 128, 96), families=["cpu"], threads=1
+        None, MODELS["lanczos"], video(64, 48), result(COLOUR, 128, 96), Means(families=["cpu"], threads=1)
     )
     first = upscaler(grey(64, 48, 0))
     kept = [plane.copy() for plane in first.planes]
@@ -138,7 +143,9 @@ def test_a_frame_does_not_change_when_the_next_one_runs() -> None:
 def test_identity_refuses_another_size() -> None:
     """The identity model asked for another size raises ModelError that names both sizes."""
     with pytest.raises(ModelError, match="64x48 cannot become 128x96"):
-        open_upscaler(None, MODELS["identity"], video(64, 48), result(COLOUR, 128, 96), families=["cpu"], threads=1)
+        open_upscaler(
+            None, MODELS["identity"], video(64, 48), result(COLOUR, 128, 96), Means(families=["cpu"], threads=1)
+        )
 
 
 @pytest.mark.parametrize(("depth", "code"), [(10, 1000), (12, 4000)])
@@ -146,7 +153,9 @@ def test_deeper_samples_come_back_as_they_are(depth: int, code: int) -> None:
     """Code values of 10 and 12 bits pass through the identity model's graph unchanged, as uint16."""
     colour = Colour(matrix="bt2020", full_range=False, siting="topleft", depth=depth)
     source = replace(video(64, 48, depth), colour=colour)
-    upscaler = open_upscaler(None, MODELS["identity"], source, result(colour, 64, 48), families=FAMILIES, threads=1)
+    upscaler = open_upscaler(
+        None, MODELS["identity"], source, result(colour, 64, 48), Means(families=FAMILIES, threads=1)
+    )
     ramp = np.linspace(0, code, 64 * 48).round().astype(np.uint16).reshape(48, 64)
     grey = np.full((24, 32), 1 << (depth - 1), np.uint16)
     made = upscaler(Frame(planes=(ramp, grey, grey), pts=3))
@@ -158,7 +167,9 @@ def test_deeper_samples_come_back_as_they_are(depth: int, code: int) -> None:
 def test_a_turned_video_comes_out_upright() -> None:
     """A phone's portrait video is turned, and its sides change places."""
     source = replace(video(64, 48), turn=Turn(quarters=1))
-    upscaler = open_upscaler(None, MODELS["identity"], source, result(COLOUR, 48, 64), families=FAMILIES, threads=1)
+    upscaler = open_upscaler(
+        None, MODELS["identity"], source, result(COLOUR, 48, 64), Means(families=FAMILIES, threads=1)
+    )
     luma = np.random.default_rng(1).integers(16, 235, (48, 64), dtype=np.uint8)
     grey = np.full((24, 32), 128, np.uint8)
     made = upscaler(Frame(planes=(luma, grey, grey), pts=0))
@@ -173,7 +184,6 @@ def test_a_missing_network_file_is_a_model_error(tmp_path: Path) -> None:
             MODELS["realesr-animevideov3"],
             video(64, 48),
             result(COLOUR, 128, 96),
-            families=["cpu"],
-            threads=1,
+            Means(families=["cpu"], threads=1),
         )
     assert caught.value.hint is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,10 +19,13 @@ from uprez.job import Turn
 from uprez.media.frame import Frame
 from uprez.media.likeness import (
     APART_DB,
+    CORRELATION,
     Finding,
+    Other,
     Thumb,
     agree,
     alternatives,
+    blend,
     colour_of,
     correlation,
     judge,
@@ -33,7 +37,7 @@ from uprez.media.likeness import (
 ROWS, COLUMNS = 36, 64
 
 
-def scene(number: int = 0, *, seed: int = 0) -> Thumb:
+def scene(number: float = 0, *, seed: int = 0) -> Thumb:
     """Soft blobs of many colours that move two cells to the right a frame."""
     rng = np.random.default_rng(seed)
     rows, columns = np.mgrid[0:ROWS, 0:COLUMNS].astype(np.float32)
@@ -228,6 +232,83 @@ def test_a_turned_source_has_the_thumb_of_its_upright_result() -> None:
     due = thumb(Frame(planes=(stored,), pts=0), gray, size, turn)
     result = thumb(Frame(planes=(upright,), pts=0), gray, size)
     assert np.allclose(result, due, atol=1e-5)
+
+
+# --- between two frames
+
+
+def between(result: Thumb, left: float, right: float, *, others: Sequence[Other] = ()) -> Finding | None:
+    """Judge what stands halfway between two frames of the scene."""
+    sides = (scene(left), scene(right))
+    return judge(result.astype(np.float32), blend(*sides, 0.5), others, sides)
+
+
+def around(left: int, step: int = 1) -> list[Other]:
+    """The frames and the pairs around a pair."""
+    frames: list[Other] = [(f"frame {at}", scene(at)) for at in (left - step, left + 2 * step)]
+    pairs: list[Other] = [(f"pair {at}", (scene(at), scene(at + step))) for at in (left - step, left + step)]
+    return frames + pairs
+
+
+@pytest.mark.parametrize("share", [0.0, 0.25, 0.5, 0.75, 1.0])
+def test_what_is_between_may_be_anywhere_there(share: float) -> None:
+    """Nearer to one frame than it should be, or that frame itself: networks do so where nothing moves evenly."""
+    assert between(scene(share) + noise(0.02, 20), 0, 1, others=around(0)) is None
+
+
+def test_what_moves_far_is_found_moved() -> None:
+    """Halfway in a fast pan nothing is where the blend has it."""
+    left, made, right = stripes(0), stripes(3), stripes(6)
+    assert correlation(made, blend(left, right, 0.5)) < CORRELATION
+    assert judge(made, blend(left, right, 0.5), (), (left, right)) is None
+    assert judge(made, blend(left, right, 0.5)) is not None, "of a frame of the source it would be a fault"
+    assert judge(made[:, ::-1], blend(left, right, 0.5), (), (left, right)) is not None
+
+
+def stripes(number: int) -> Thumb:
+    """Fine columns of many grays that move a sample to the right a frame, in light that stays."""
+    columns = np.random.default_rng(3).uniform(0, 1, COLUMNS + 12)[12 - number : 12 - number + COLUMNS]
+    return np.broadcast_to(columns[None, :, None], (ROWS, COLUMNS, 3)).astype(np.float32)
+
+
+def test_a_flash_is_no_fault() -> None:
+    """A network may show either frame, and of a stroboscope the frame after both is like one of them."""
+    dark = 0.15 * scene(0)
+    for made in (dark, scene(1), blend(dark, scene(1), 0.2)):
+        found = judge(made, blend(dark, scene(1), 0.5), [("the next", 0.15 * scene(0.2))], (dark, scene(1)))
+        assert found is None
+
+
+@pytest.mark.parametrize(
+    ("result", "text"),
+    [
+        (scene(-2), "shows frame -2"),
+        (scene(4), "shows frame 4"),
+        (scene(3), "shows pair 2"),
+        (scene(-1), "shows pair -2"),
+        (np.zeros((ROWS, COLUMNS, 3), np.float32), "is black"),
+        (scene(1)[:, :, ::-1], "has red and blue swapped"),
+        (scene(1)[::-1], "is mirrored top to bottom"),
+        (scene(seed=9), "does not look like the source"),
+        (np.full((ROWS, COLUMNS, 3), 0.5, np.float32), "does not look like the source"),
+    ],
+)
+def test_faults_between_frames_are_said_in_words(result: Thumb, text: str) -> None:
+    """Other frames, what lies between others, other colours, no picture."""
+    found = between(result, 0, 2, others=around(0, 2))
+    assert found is not None
+    assert found.text.startswith(text)
+    assert not found.soft
+    assert found.of_time == text.startswith(("shows", "does not look"))
+
+
+def test_a_black_quarter_between_frames_is_told() -> None:
+    """Though it is nearer to a darker one of the two."""
+    made = scene(0.5, seed=3)
+    made[ROWS // 2 :, : COLUMNS // 2] = 0
+    sides = (scene(0, seed=3), scene(1, seed=3))
+    found = judge(made, blend(*sides, 0.5), (), sides)
+    assert found == Finding(text="is black in its lower left quarter")
 
 
 # --- on real pictures; `make likeness` does the same with the network too

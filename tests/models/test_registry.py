@@ -10,7 +10,9 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from fractions import Fraction
+from pathlib import Path
 
+import av
 import numpy as np
 import onnx
 import onnxruntime as ort
@@ -29,7 +31,7 @@ UPSCALERS = [model.name for model in MODELS.values() if model.kind == "upscale" 
 def opened(network: onnx.ModelProto) -> ort.InferenceSession:
     """Open a network on ONNX Runtime's own CPU provider."""
     options = ort.SessionOptions()
-    options.intra_op_num_threads = 1
+    options.intra_op_num_threads = 2
     return ort.InferenceSession(network.SerializeToString(), options, providers=["CPUExecutionProvider"])
 
 
@@ -96,6 +98,35 @@ def test_rife_is_version_4_26(rife_weights: Mapping[str, NDArray[np.float32]]) -
     text += b" " * (-len(text) % 8)
     digest = hashlib.sha256(struct.pack("<Q", len(text)) + text + data).hexdigest()
     assert digest == "151874592c877740e5db11522f4514df569eeafb0a0fcb2696f16e9e8d317c94"
+
+
+@pytest.mark.parametrize("name", ["realesrgan-x4plus-anime", pytest.param("realesrgan-x4plus", marks=pytest.mark.slow)])
+def test_stated_halo_is_nearly_enough(networks: Callable[[str], onnx.ModelProto], materials: Path, name: str) -> None:
+    """Two tiles that see halo_px around what they give, and are blended over as much, are the whole to within 1/255."""
+    model = MODELS[name]
+    halo, scale, size = model.halo_px, model.native_scale, 4 * model.halo_px
+    assert not model.halo_exact
+    with av.open(materials / "bikes.mp4") as container:
+        frame = next(frame for number, frame in enumerate(container.decode(video=0)) if number == 120)
+    real = frame.to_ndarray(format="rgb24")[100:112, 100 : 100 + size].transpose(2, 0, 1)[None] / np.float32(255)
+    session = opened(networks(name))
+    # The left one gives what lies left of 5/2 halo, the right one what lies right of 3/2; both look one halo further.
+    cuts = {"left": (0, 7 * halo // 2), "right": (halo // 2, size)}
+    share = np.clip((np.arange(size * scale) + 0.5) / (halo * scale) - 1.5, 0, 1).astype(np.float32)
+    for picture in (real, np.random.default_rng(4).random(real.shape, np.float32)):
+        made = {side: run(session, picture[..., slice(*ends)]) for side, ends in cuts.items()}
+        whole = run(session, picture)
+        tiles = {side: whole.copy() for side in cuts}
+        for side, ends in cuts.items():
+            tiles[side][..., ends[0] * scale : ends[1] * scale] = made[side]
+        apart = np.abs(tiles["left"] * (1 - share) + tiles["right"] * share - whole)
+        assert 0 < apart.max() <= 1 / 255
+
+
+def run(session: ort.InferenceSession, picture: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Give what is shown of a network's output."""
+    made: NDArray[np.float32] = session.run(None, {"rgb": np.ascontiguousarray(picture)})[0]
+    return np.clip(made, 0, 1)
 
 
 def test_stated_halo_holds_on_the_network(real_weights: SrvggWeights) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TypeVar
@@ -48,6 +48,15 @@ class Clock:
         finally:
             if isinstance(source, Generator):
                 source.close()
+
+    def counting(self, call: Callable[[T], None]) -> Callable[[T], None]:
+        """Give the same call, counted."""
+
+        def counted(item: T) -> None:
+            with self.running():
+                call(item)
+
+        return counted
 
     def stage(self) -> Stage:
         """Give what was counted."""

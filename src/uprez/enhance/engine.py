@@ -15,17 +15,19 @@ from pathlib import Path
 from uprez.enhance.clock import Clock
 from uprez.enhance.interpolate import Interpolator, open_interpolator
 from uprez.enhance.rungs import RUNGS
-from uprez.enhance.session import Session
+from uprez.enhance.session import NoProviderError, Session
 from uprez.enhance.upscale import Means, Upscaler, open_upscaler
-from uprez.errors import MemoryShortError, ModelError
-from uprez.job import UPRIGHT, Colour, Options, Video
+from uprez.job import UPRIGHT, Colour, Index, Options, Video
+from uprez.media import timeline
 from uprez.media.frame import Frame, Moment
 from uprez.media.scenes import same
 from uprez.media.target import Target
 from uprez.models import MODELS
 from uprez.models.motion import MotionSpec
+from uprez.models.needed import INTERPOLATOR
 
-RIFE = "rife"
+ON_CPU = frozenset({"openvino", "cpu"})
+"""Families whose memory is the machine's own."""
 PLAIN = "lanczos"
 """The model that only changes how a picture is stored."""
 
@@ -148,20 +150,18 @@ def open_engine(
 ) -> Engine:
     """Open what the options ask for, all of it on providers of one family.
 
-    `networks` has what `weights.ensure` gave, by model. Raises ModelError where no accepted family runs everything.
+    `networks` has what `weights.ensure` gave, by model. `means.memory_bytes` is of the main memory, and limits what
+    runs there. Raises NoProviderError where no accepted family runs everything, ModelError where a model does not fit.
     """
-    if not options.interpolates:
-        return _opened(networks, options, video, wanted, means, (), reuse=reuse)
     passed: list[str] = []
     for family in dict.fromkeys(rung.family for rung in RUNGS if rung.family in means.families):
+        memory = means.memory_bytes if family in ON_CPU else None
+        only = replace(means, families=(family,), memory_bytes=memory)
         try:
-            only = replace(means, families=(family,))
             return _opened(networks, options, video, wanted, only, tuple(passed), reuse=reuse)
-        except MemoryShortError:
-            raise
-        except ModelError as error:
-            passed.append(error.message)
-    raise ModelError("; ".join(passed) or f"no execution provider of {', '.join(means.families) or '(no family)'}")
+        except NoProviderError as error:
+            passed += error.ladder
+    raise NoProviderError(means.families, means.precision, passed)
 
 
 def _opened(
@@ -183,7 +183,7 @@ def _opened(
         spec = MotionSpec(width=video.width, height=video.height, colour=video.colour)
         if options.mode == "both" and options.strategy == "upscale-then-interp":
             spec = MotionSpec(width=wanted.width, height=wanted.height, colour=wanted.colour)
-        between = open_interpolator(networks[RIFE], spec, means)
+        between = open_interpolator(networks[INTERPOLATOR], spec, means)
     return Engine(options, enlarge, between, ladder, reuse=reuse)
 
 
@@ -199,6 +199,8 @@ def _storage(colour: Colour) -> tuple[object, ...]:
     return colour.matrix, colour.full_range, siting, colour.depth, colour.family, colour.across, colour.down
 
 
-def share_between(source_frames: int, frames: int) -> Fraction:
+def share_between(index: Index, first: int, options: Options) -> Fraction:
     """Say how many of a result's frames lie between the source's, about."""
-    return max(Fraction(0), Fraction(frames - source_frames, max(1, frames)))
+    _, count = timeline.select(index, options.start, options.duration)
+    frames = timeline.asked(index, first, count, options).frames
+    return Fraction(max(0, frames - count), frames) if options.interpolates else Fraction(0)

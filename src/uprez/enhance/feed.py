@@ -23,8 +23,10 @@ class Feed:
         self._colour = video.colour
         self._pair: tuple[int, bool] | None = None
         """The position of the last pair's left frame, and whether nothing is made between the two."""
+        self._damaged: list[int] = []
+        """Positions of damaged frames."""
         self.damaged = 0
-        """Of the frames decoded so far."""
+        """Of the frames up to the last one that was shown, or shown in part; one behind it is the next segment's."""
         self.held = 0
         """Moments between two frames that became the first of them: a scene ends there, or the two are the same."""
 
@@ -39,6 +41,7 @@ class Feed:
 
     def _moment(self, each: Shown) -> Moment:
         left = self._at(each.left)
+        self.damaged = sum(position <= each.left for position in self._damaged)
         if each.fraction and not self._holds(each.left, left):
             return Moment(left=left, right=self._at(each.right), fraction=each.fraction)
         self.held += bool(each.fraction)
@@ -55,5 +58,6 @@ class Feed:
             frame = next(self._frames)
             self._last.append(frame)
             self._position += 1
-            self.damaged += frame.damaged
+            if frame.damaged:
+                self._damaged.append(self._position)
         return self._last[position - self._position - 1]

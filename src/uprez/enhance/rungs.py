@@ -9,13 +9,16 @@ import ctypes
 import importlib
 import json
 import platform
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, Protocol
+from types import ModuleType
+from typing import Any, Protocol, cast
 
 import numpy as np
+import onnx
 import onnxruntime as ort
 from numpy.typing import NDArray
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
@@ -164,26 +167,31 @@ def _openvino_config(how: How) -> dict[str, str]:
 class _OpenVino:
     """OpenVINO itself, without ONNX Runtime."""
 
-    def __init__(self, compiled: Any) -> None:  # noqa: ANN401  the package is not always there
+    def __init__(self, compiled: Any, outputs: Sequence[str]) -> None:  # noqa: ANN401  the package is not always there
+        """`outputs` are the graph's names in its order: where two are one tensor, OpenVINO knows it by one of them."""
         self._request = compiled.create_infer_request()
         self.inputs: Mapping[str, type[np.generic]] = {
             item.any_name: item.element_type.to_dtype().type for item in compiled.inputs
         }
-        self.outputs: Sequence[str] = [item.any_name for item in compiled.outputs]
+        self.outputs: Sequence[str] = outputs
 
     def run(self, names: Sequence[str], feed: Mapping[str, Array]) -> Sequence[Array]:
-        results = self._request.infer({name: np.ascontiguousarray(array) for name, array in feed.items()})
-        return [np.array(results[name]) for name in names]
+        self._request.infer({name: np.ascontiguousarray(array) for name, array in feed.items()})
+        places = [self.outputs.index(name) for name in names]
+        return [np.array(self._request.get_output_tensor(place).data) for place in places]
 
 
 def _open_openvino_itself(data: bytes, how: How) -> tuple[Running, str]:
     """Where the plugin offers nothing, on CPUs that are not Intel's: see docs/adr/0006."""
+    # Without this, importing it writes an id to the home folder and reports to its makers.
+    sys.modules.setdefault("openvino_telemetry", cast("ModuleType", None))
     try:
         openvino = importlib.import_module("openvino")  # optional, and 50 MB to load
     except ImportError as error:
         raise UnavailableError('the package openvino is not installed (pip install "uprez[openvino]")') from error
-    core = openvino.Core()
-    return _OpenVino(core.compile_model(core.read_model(data, b""), "CPU", _openvino_config(how))), _cpu_name()
+    core, outputs = openvino.Core(), [item.name for item in onnx.load_model_from_string(data).graph.output]
+    compiled = core.compile_model(core.read_model(data, b""), "CPU", _openvino_config(how))
+    return _OpenVino(compiled, outputs), _cpu_name()
 
 
 def _open_cpu(data: bytes, how: How) -> tuple[Running, str]:

@@ -121,12 +121,20 @@ def open_session(
             ladder.append(f"{name}: {line(error)}")
         else:
             return session
-    raise ModelError(
-        f"no execution provider of {', '.join(families) or '(no family)'} runs this model here"
-        + ("" if precision == "auto" else f" in {precision}")
-        + "".join(f"; {step}" for step in ladder),
-        hint=f"families that uprez knows: {', '.join(dict.fromkeys(rung.family for rung in RUNGS))}",
-    )
+    raise NoProviderError(families, precision, ladder)
+
+
+class NoProviderError(ModelError):
+    """No rung of the families runs a graph; `ladder` has the reasons."""
+
+    def __init__(self, families: Sequence[str], precision: Precision, ladder: Sequence[str]) -> None:
+        super().__init__(
+            f"no execution provider of {', '.join(families) or '(no family)'} runs this model here"
+            + ("" if precision == "auto" else f" in {precision}")
+            + "".join(f"; {step}" for step in ladder),
+            hint=f"families that uprez knows: {', '.join(dict.fromkeys(rung.family for rung in RUNGS))}",
+        )
+        self.ladder = tuple(ladder)
 
 
 def _prove(rung: Rung, make: GraphMaker, how: How) -> None:

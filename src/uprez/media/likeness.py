@@ -56,7 +56,9 @@ Alternative = tuple[str, Thumb]
 
 Sides = tuple[Thumb, Thumb]
 """The frames before and after one that was made between them."""
-_Place = tuple[slice, slice]
+Other = tuple[str, Thumb | Sides]
+"""A frame of the source, or two between which something lies, by name."""
+Area = tuple[slice, slice]
 """Rows and columns."""
 
 _CHANNELS = ("red", "green", "blue")
@@ -93,32 +95,33 @@ def blend(left: Thumb, right: Thumb, share: float) -> Thumb:
     return mixed
 
 
-def judge(
-    result: Thumb, due: Thumb, others: Sequence[tuple[str, Thumb]] = (), sides: Sides | None = None
-) -> Finding | None:
+def judge(result: Thumb, due: Thumb, others: Sequence[Other] = (), sides: Sides | tuple[()] = ()) -> Finding | None:
     """Say why a result's frame is not the source's frame `due`; None: it is.
 
     `others` are further frames of the source, each with its name ("the frame 1 later"); all thumbs have one size. Of a
-    frame that was made between two, `sides`, `due` is their blend: what moved may lie elsewhere.
+    frame that was made between two, `sides`, `due` is their blend: what moved may lie elsewhere, and the nearest of all
+    blends of the two is taken for it where a wrong picture is to be told from it.
     """
     if result.shape[0] * result.shape[1] < FEW:
         others = ()  # so little of a tiny picture is alike at many times
-    found = _found(result, due, others, sides)
-    if found is None or any(_found(result, side, others, sides) is None for side in sides or ()):
-        return None
-    return found
-
-
-def _found(result: Thumb, due: Thumb, others: Sequence[tuple[str, Thumb]], sides: Sides | None) -> Finding | None:
-    """Judge by one of the pictures that would do."""
-    wrong = _shown_instead(result, due, others)
+    near = nearest(result, sides) if sides else due
+    wrong = _shown_instead(result, near, others)
     unlike = _unlike(result, due, sides)
-    if wrong is not None and (unlike is None or _explains(wrong[1], result, due)):
-        return Finding(text=wrong[0], of_time=any(wrong[1] is picture for _, picture in others))
+    if wrong is not None and (unlike is None or _explains(wrong[1], result, near)):
+        return Finding(text=wrong[0], of_time=any(wrong[0] == f"shows {name}" for name, _ in others))
     if unlike is not None:
         return unlike
     distance, least = psnr(result, due), min(FLOOR_DB, psnr(*sides)) if sides else FLOOR_DB
     return Finding(text=f"is far from the source ({distance:.1f} dB)", soft=True) if distance < least else None
+
+
+def nearest(result: Thumb, sides: Sides) -> Thumb:
+    """Give the blend of two frames that is nearest to a result."""
+    left, right = sides
+    way = right - left
+    length = _square(way)
+    share = float(np.vdot(result - left, way)) / length if length else 0.0
+    return blend(left, right, min(1.0, max(0.0, share)))
 
 
 def agree(first: Thumb, second: Thumb, due: Thumb) -> bool:
@@ -169,9 +172,9 @@ def halved(picture: Thumb) -> Thumb:
     return means
 
 
-def _shown_instead(result: Thumb, due: Thumb, others: Sequence[tuple[str, Thumb]]) -> Alternative | None:
+def _shown_instead(result: Thumb, due: Thumb, others: Sequence[Other]) -> Alternative | None:
     """Give the alternative that a result shows, of several the closest."""
-    named = ((f"shows {name}", picture) for name, picture in others)
+    named = ((f"shows {name}", nearest(result, other) if isinstance(other, tuple) else other) for name, other in others)
     found = [(text, wrong) for text, wrong in (*named, *alternatives(due)) if _is(result, due, wrong)]
     left, there = (colour_of(halved(picture)) for picture in (result, due))
     if _is(left, there, np.zeros_like(there)):
@@ -184,14 +187,14 @@ def _explains(wrong: Thumb, result: Thumb, due: Thumb) -> bool:
     return _square(result - wrong) < 0.5 * _square(result - due)
 
 
-def _unlike(result: Thumb, due: Thumb, sides: Sides | None) -> Finding | None:
+def _unlike(result: Thumb, due: Thumb, sides: Sides | tuple[()]) -> Finding | None:
     """Look at what is in the whole, then at each quarter, of which one may be spoilt alone."""
     rows, columns = due.shape[:2]
     if (found := _uncorrelated(result, due, (slice(rows), slice(columns)), sides, CONTRAST_DB)) is not None:
         return Finding(text=f"does not look like the source (correlation {found:.2f})", of_time=True)
     for name, place in _quarters(due.shape):
-        part, black = due[place], np.zeros_like(due[place])
-        if _is(result[place], part, black):
+        near, black = nearest(result, sides)[place] if sides else due[place], np.zeros_like(due[place])
+        if _is(result[place], near, black):
             return Finding(text=f"is black in its {name} quarter")
         if (found := _uncorrelated(result, due, place, sides, QUARTER_CONTRAST_DB)) is not None:
             what = f"does not look like the source in its {name} quarter (correlation {found:.2f})"
@@ -199,17 +202,17 @@ def _unlike(result: Thumb, due: Thumb, sides: Sides | None) -> Finding | None:
     return None
 
 
-def _uncorrelated(result: Thumb, due: Thumb, place: _Place, sides: Sides | None, contrast: float) -> float | None:
+def _uncorrelated(result: Thumb, due: Thumb, place: Area, sides: Sides | tuple[()], contrast: float) -> float | None:
     """Give the correlation of a part where it is too low; None where it is not, or says nothing."""
     part = due[place]
     flat = np.broadcast_to(part.mean(axis=(0, 1)), part.shape)
     found = correlation(result[place], part) if psnr(flat, part) < contrast else 1.0
-    if found < CORRELATION and sides is not None:
-        found = max(found, *(_moved(result, side, place) for side in sides))
+    if found < CORRELATION and sides:
+        found = max(found, *(moved(result, side, place) for side in sides))
     return found if found < CORRELATION else None
 
 
-def _moved(result: Thumb, side: Thumb, place: _Place) -> float:
+def moved(result: Thumb, side: Thumb, place: Area) -> float:
     """Give the largest correlation of a part with what lies near it in another picture."""
     rows, columns = (range(*each.indices(length)) for each, length in zip(place, result.shape, strict=False))
     down, across = (max(1, round(length * REACH)) for length in result.shape[:2])
@@ -231,7 +234,7 @@ def _is(result: Thumb, due: Thumb, wrong: Thumb) -> bool:
     return psnr(wrong, due) < APART_DB and projection(result, due, wrong) > PROJECTION
 
 
-def _quarters(shape: tuple[int, ...]) -> list[tuple[str, _Place]]:
+def _quarters(shape: tuple[int, ...]) -> list[tuple[str, Area]]:
     rows, columns = shape[0] // 2, shape[1] // 2
     if min(rows, columns) < LEAST_SIDE:
         return []  # a few samples correlate with anything

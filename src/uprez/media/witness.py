@@ -9,7 +9,7 @@ from random import SystemRandom
 from uprez.job import Index, Plan
 from uprez.media import decode, likeness, scenes
 from uprez.media.frame import Frame, Moment
-from uprez.media.likeness import Alternative, Finding, Sides, Thumb
+from uprez.media.likeness import Finding, Other, Sides, Thumb
 from uprez.media.timeline import Shown, planned
 
 PLACES = 8
@@ -30,15 +30,15 @@ class Window:
 
     due: Thumb
     """Of what lies between two frames, the two blended."""
-    others: tuple[tuple[str, Thumb], ...]
+    others: tuple[Other, ...]
     """What it could show instead, by name: other frames of the source that were decoded on the way, none of which it is
-    made of, and of one that lies between two what lies as far between others near."""
+    made of, and of one that lies between two the pairs near."""
     position: int
     """Of the frame that is due, in the index; of one between two frames, the left one's."""
     damaged: bool
     """A frame of it, or near, could not be decoded whole: what it shows is not certain."""
-    sides: Sides | None = None
-    """The two frames between which it lies; None of one that is shown as it is."""
+    sides: Sides | tuple[()] = ()
+    """The two frames between which it lies; none of one that is shown as it is."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,13 +91,13 @@ def windows(url: str, *, plan: Plan, index: Index, numbers: Iterable[int], threa
 
     Raises InputError when the source cannot be read.
     """
-    times, places = planned(index, plan), dict[int, _Place]()
+    times, places = planned(index, plan), dict[int, Place]()
     source = range(times.part.first, times.part.first + times.part.count)
     for number in sorted(set(numbers)):
         first = max(0, number - NEIGHBOURS)
         around = times.shown(first, min(times.frames, number + NEIGHBOURS + 1) - first)
         places[number] = _place(around, number - first, source=source if times.between else None)
-    seen = _Seen(index=index, needed=_needed(places.values()))
+    seen = Seen(index=index, needed=_needed(places.values()))
     between = {place.shown.left for place in places.values() if place.shown.fraction}
     held: set[int] = set()
     for first, last in _runs(sorted(seen.needed), index):
@@ -114,7 +114,7 @@ def windows(url: str, *, plan: Plan, index: Index, numbers: Iterable[int], threa
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Place:
+class Place:
     """Where an output frame lies in the source, and what it is told from."""
 
     shown: Shown
@@ -122,7 +122,7 @@ class _Place:
     """Positions of the source's frames that show what it and its neighbours do."""
 
 
-def _place(around: Sequence[Shown], number: int, *, source: range | None) -> _Place:
+def _place(around: Sequence[Shown], number: int, *, source: range | None) -> Place:
     """Give the place of one output frame among its neighbours.
 
     `source` are the positions that its neighbours in the source may have; None: none is made between those, so that the
@@ -133,15 +133,15 @@ def _place(around: Sequence[Shown], number: int, *, source: range | None) -> _Pl
     if source is not None:
         reach = range(shown.left - NEIGHBOURS, shown.right + NEIGHBOURS + 1)
         near.update(position for position in reach if position in source)
-    return _Place(shown=shown, near=frozenset(near))
+    return Place(shown=shown, near=frozenset(near))
 
 
-def _needed(places: Iterable[_Place]) -> frozenset[int]:
+def _needed(places: Iterable[Place]) -> frozenset[int]:
     return frozenset().union(*(place.near for place in places))
 
 
 @dataclass(kw_only=True)
-class _Seen:
+class Seen:
     """Thumbs of the source's frames, by position in the index."""
 
     index: Index
@@ -156,35 +156,28 @@ class _Seen:
             self.thumbs[position] = likeness.thumb(frame, video.colour, likeness.size_of(video), video.turn)
             self.damaged |= {position} if frame.damaged else set()
 
-    def window(self, place: _Place, *, held: bool) -> Window:
+    def window(self, place: Place, *, held: bool) -> Window:
         """Give the window of a place; `held`: nothing is made there between two frames."""
         left, right, share = place.shown.left, place.shown.right, float(place.shown.fraction)
         damaged = not self.damaged.isdisjoint(place.near)
         if held or not share:
             return Window(due=self.thumbs[left], others=self._others(left, left), position=left, damaged=damaged)
-        return Window(
-            due=self._between(left, share),
-            others=(*self._moments(left, share), *self._others(left, right)),
-            position=left,
-            damaged=damaged,
-            sides=(self.thumbs[left], self.thumbs[right]),
-        )
+        sides = self.thumbs[left], self.thumbs[right]
+        others = (*self._pairs(left), *self._others(left, right))
+        return Window(due=likeness.blend(*sides, share), others=others, position=left, damaged=damaged, sides=sides)
 
-    def _others(self, left: int, right: int) -> tuple[Alternative, ...]:
+    def _others(self, left: int, right: int) -> tuple[tuple[str, Thumb], ...]:
         """Name the other frames seen, the nearest first: neighbours tell a shift, others a picture that stands."""
         distances = {at: min(at - left, 0) + max(at - right, 0) for at in self.thumbs}
         nearest = sorted((at for at in distances if distances[at]), key=lambda at: (abs(distances[at]), at))
         return tuple((named(distances[at]), self.thumbs[at]) for at in nearest[:_OTHERS])
 
-    def _moments(self, left: int, share: float) -> Iterator[Alternative]:
-        """Name what lies as far between two other frames near: whole frames of the source earlier, or later."""
+    def _pairs(self, left: int) -> Iterator[Other]:
+        """Name the pairs of frames near: whole frames of the source earlier, or later."""
         for distance in range(-NEIGHBOURS, NEIGHBOURS + 1):
             at = left + distance
             if distance and at in self.thumbs and at + 1 in self.thumbs:
-                yield _named(distance), self._between(at, share)
-
-    def _between(self, left: int, share: float) -> Thumb:
-        return likeness.blend(self.thumbs[left], self.thumbs[left + 1], share)
+                yield _named(distance), (self.thumbs[at], self.thumbs[at + 1])
 
 
 def named(distance: int) -> str:
@@ -193,7 +186,7 @@ def named(distance: int) -> str:
 
 
 def _named(distance: int) -> str:
-    """Name what lies between two frames so many frames of the source later, or earlier."""
+    """Name what lies between the two frames so many later, or earlier."""
     return f"what lies {abs(distance)} of the source's frames {'later' if distance > 0 else 'earlier'}"
 
 
@@ -225,8 +218,8 @@ class Witness:
     places: tuple[int, ...]
     """Output frames that are looked at, counted from the segment's first."""
     _shown: Sequence[Shown]
-    _around: dict[int, _Place]
-    _seen: _Seen
+    _around: dict[int, Place]
+    _seen: Seen
     _held: set[int] = field(default_factory=set)
     """Places at which a frame is shown though its place is between two."""
 
@@ -240,7 +233,7 @@ class Witness:
         for place in places:
             first = max(0, place - NEIGHBOURS)
             around[place] = _place(shown[first : place + NEIGHBOURS + 1], place - first, source=source)
-        seen = _Seen(index=index, needed=_needed(around.values()))
+        seen = Seen(index=index, needed=_needed(around.values()))
         return cls(places=places, _shown=shown, _around=around, _seen=seen)
 
     def seeing(self, moments: Iterator[Moment]) -> Iterator[Moment]:
