@@ -76,12 +76,12 @@ def _whole(
         cache=given.cache,
     )
     match = kind(plan, peers)
-    scores = bench_whole.play(match, plan)
-    return bench_whole.section(match, scores, plan, setting, {**bench_page.our_versions(), **peers.versions})
+    result = bench_whole.play(match, plan)
+    return bench_whole.section(match, result, plan, setting, {**bench_page.our_versions(), **peers.versions})
 
 
 def _inference(given: argparse.Namespace, networks: Mapping[str, Path], setting: Setting) -> Section:
-    rounds = max(5, given.rounds)
+    rounds = given.inference_rounds
     rows, runs_on = bench_inference.measure(networks, given.threads, rounds)
     return bench_inference.section(rows, runs_on, rounds, setting)
 
@@ -128,7 +128,8 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", action="append", choices=PARTS, metavar="PART", help="this part; repeatable")
     parser.add_argument("--frames", type=int, default=100, help="of the source (default: 100)")
-    parser.add_argument("--rounds", type=int, default=3, help="runs that count (default: 3; of inference at least 5)")
+    parser.add_argument("--rounds", type=int, default=3, help="runs that count (default: 3)")
+    parser.add_argument("--inference-rounds", type=int, default=5, help="of the inference stage alone (default: 5)")
     parser.add_argument("--ncnn-frames", type=int, default=24, help="of ncnn's runs, which take long (default: 24)")
     parser.add_argument("--lossless-frames", type=int, default=8, help="compared without loss (default: 8)")
     parser.add_argument("--gpu-frames", type=int, default=500, help="of the source, on a GPU (default: 500)")

@@ -94,12 +94,12 @@ the same at every scale. VSGAN-tensorrt-docker states the figures of the RTX car
 pipe, no encoder; its Compact is a network of x2, its RIFE 4.26.
 
 {bench_page.table(HEAD, rows)}"""
-    return Section(title=TITLE, text=text)
+    return Section.of(TITLE, text)
 
 
 def section_skipped(why: str, setting: Setting) -> Section:
     """Say in the page that there was none."""
-    return Section(title=TITLE, text=f"{setting.remark(bench_page.our_versions())}\n\nSkipped: no GPU. {why}\n")
+    return Section.of(TITLE, f"{setting.remark(bench_page.our_versions())}\n\nSkipped: no GPU. {why}\n")
 
 
 def _steady(clip: Path, index: Index, engine: Engine, options: Options, threads: int) -> float:

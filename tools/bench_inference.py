@@ -134,7 +134,7 @@ def section(rows: Sequence[Row], runs_on: str, rounds: int, setting: Setting) ->
 own operations only. The matrix product is NumPy's in f32, on all cores; the last column is against the better of both.
 
 {bench_page.table(head, lines)}"""
-    return Section(title=TITLE, text=text)
+    return Section.of(TITLE, text)
 
 
 def _product(side: int) -> Timed:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import cast
 
 import av
@@ -23,14 +24,38 @@ Plane = NDArray[np.uint8]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Likeness:
-    """PSNR in dB of every frame."""
+class Apart:
+    """How far one picture is from another."""
 
-    luma: tuple[float, ...]
-    rgb: tuple[float, ...]
+    luma: float
+    """PSNR in dB."""
+    rgb: float
+    shift: float
+    """By how many code values the other's luma is higher, on average."""
+    luma_unshifted: float
+    """PSNR once each plane's mean difference is taken off: what is left are the pictures' details."""
+    rgb_unshifted: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Likeness:
+    """That of every frame."""
+
+    frames: tuple[Apart, ...]
 
     def __str__(self) -> str:
-        return f"luma {_shown(self.luma)}, RGB {_shown(self.rgb)}"
+        return _shown([each.luma for each in self.frames], [each.rgb for each in self.frames])
+
+    @property
+    def unshifted(self) -> str:
+        """The same without the mean difference of each plane, and how large that is in luma."""
+        rest = _shown([each.luma_unshifted for each in self.frames], [each.rgb_unshifted for each in self.frames])
+        return f"{rest}; {self.shift:+.2f}"
+
+    @property
+    def shift(self) -> float:
+        """Give the mean difference of luma over all frames, in code values."""
+        return fmean(each.shift for each in self.frames)
 
 
 def likeness(one: Path, other: Path, matrix: Matrix, *, as_far_as_it_goes: bool = False) -> Likeness:
@@ -39,17 +64,25 @@ def likeness(one: Path, other: Path, matrix: Matrix, *, as_far_as_it_goes: bool 
     Raises ValueError where one has more frames than the other, unless only the beginning was made of one.
     """
     pairs = zip(_pictures(one), _pictures(other), strict=not as_far_as_it_goes)
-    found = [psnr(mine, yours, matrix) for mine, yours in pairs]
-    return Likeness(luma=tuple(luma for luma, _ in found), rgb=tuple(rgb for _, rgb in found))
+    return Likeness(frames=tuple(apart(mine, yours, matrix) for mine, yours in pairs))
 
 
-def psnr(one: Sequence[Plane], other: Sequence[Plane], matrix: Matrix) -> tuple[float, float]:
-    """Give the PSNR of two pictures' luma codes, and of their colours, in dB.
+def apart(one: Sequence[Plane], other: Sequence[Plane], matrix: Matrix) -> Apart:
+    """Compare the luma codes of two pictures, and their colours.
 
     Colours are those of limited-range 4:2:0, each chroma sample standing for its four pixels, and are not clipped: so
     the difference of two colours is the matrix times the difference of their codes.
     """
-    luma, blue, red = (mine.astype(np.float32) - yours for mine, yours in zip(one, other, strict=True))
+    planes = [yours.astype(np.float32) - mine for mine, yours in zip(one, other, strict=True)]
+    luma, rgb = _errors(planes, matrix)
+    shift = float(planes[0].mean(dtype=np.float64))
+    luma_rest, rgb_rest = _errors([plane - plane.mean() for plane in planes], matrix)
+    return Apart(luma=_db(luma), rgb=_db(rgb), shift=shift, luma_unshifted=_db(luma_rest), rgb_unshifted=_db(rgb_rest))
+
+
+def _errors(planes: Sequence[NDArray[np.float32]], matrix: Matrix) -> tuple[float, float]:
+    """Give the mean squared error of luma codes and of colours, of the planes' differences."""
+    luma, blue, red = planes
     whole = luma * np.float32(PEAK / 219)
     blue, red = (_spread(plane * np.float32(PEAK / 224), whole.shape) for plane in (blue, red))
     of_red, of_blue = LUMA_WEIGHTS[matrix]
@@ -61,7 +94,7 @@ def psnr(one: Sequence[Plane], other: Sequence[Plane], matrix: Matrix) -> tuple[
         whole + np.float32(to_blue) * blue,
     )
     error = sum(_mean_square(colour) for colour in colours) / len(colours)
-    return _db(_mean_square(luma)), _db(error)
+    return _mean_square(luma), error
 
 
 def _spread(plane: NDArray[np.float32], shape: tuple[int, ...]) -> NDArray[np.float32]:
@@ -76,8 +109,8 @@ def _db(error: float) -> float:
     return min(EQUAL_DB, decibels(error, PEAK))
 
 
-def _shown(values: Sequence[float]) -> str:
-    return f"{sum(values) / len(values):.1f} mean, {min(values):.1f} worst"
+def _shown(luma: Sequence[float], rgb: Sequence[float]) -> str:
+    return f"luma {fmean(luma):.1f} / {min(luma):.1f}, RGB {fmean(rgb):.1f} / {min(rgb):.1f}"
 
 
 def _pictures(path: Path) -> Iterator[list[Plane]]:

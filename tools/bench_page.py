@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import shlex
+import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -24,6 +25,7 @@ TITLES = (
 )
 """The sections that `make bench` makes, in their order; those by other commands come after them and stay."""
 OURS = ("uprez", "onnxruntime", "onnxruntime-ep-openvino", "openvino", "av", "numpy")
+LINE = 120
 BUSY = 0.5
 """Load average from which on the figures are marked as taken on a busy machine."""
 
@@ -34,6 +36,12 @@ class Section:
 
     title: str
     text: str
+
+    @classmethod
+    def of(cls, title: str, text: str) -> Section:
+        """Take a text with its paragraphs' lines broken anew; tables stay as they are."""
+        blocks = (block if block.startswith("|") else _wrapped(block) for block in text.strip("\n").split("\n\n"))
+        return cls(title=title, text="\n\n".join(blocks))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,6 +94,10 @@ def sections(text: str) -> dict[str, str]:
         title, _, rest = part.partition("\n")
         found[title.strip()] = rest.strip("\n")
     return found
+
+
+def _wrapped(paragraph: str) -> str:
+    return textwrap.fill(paragraph, LINE, break_long_words=False, break_on_hyphens=False)
 
 
 def _versions(packages: Sequence[str]) -> dict[str, str]:

@@ -97,7 +97,7 @@ open; in turns, medians of {rounds}. The planes of all output frames are {equal}
 one's result.
 
 {bench_page.table(("", "frames a second", "ratio"), rows)}"""
-    return Section(title=TITLE, text=text)
+    return Section.of(TITLE, text)
 
 
 def _encoded(

@@ -7,7 +7,7 @@ import shutil
 import statistics
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -56,6 +56,8 @@ class Match:
     title: str
     about: str
     contenders: Mapping[str, Contender]
+    idle: Callable[[Asked], Sequence[str]]
+    """framelift-video with nothing to do: what it makes of the source then is its conversion of colours alone."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,6 +72,15 @@ class Score:
     """Its result beside uprez's."""
     like_lossless: Likeness | None = None
     """The same of a few frames that were encoded without loss."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """What was measured."""
+
+    scores: Mapping[str, Score]
+    idle: Likeness
+    """framelift-video's copy of the source beside the source, without loss."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,6 +122,7 @@ def upscaling(plan: Plan, peers: Peers) -> Match:
             "framelift-video, OpenVINO": Contender(command=framelift("openvino"), frames=plan.frames),
             "ncnn with PNG files": Contender(command=png, frames=few),
         },
+        idle=_idle(peers),
     )
 
 
@@ -130,10 +142,11 @@ def interpolation(plan: Plan, peers: Peers) -> Match:
             US: Contender(command=ours, frames=plan.frames),
             "framelift-video": Contender(command=framelift, frames=plan.frames),
         },
+        idle=_idle(peers),
     )
 
 
-def play(match: Match, plan: Plan) -> dict[str, Score]:
+def play(match: Match, plan: Plan) -> Result:
     """Run all programs in turns, `rounds` times after a short run that does not count, and compare their results."""
     index = probe.index(CLIP.as_uri())
     for name, contender in match.contenders.items():
@@ -144,48 +157,37 @@ def play(match: Match, plan: Plan) -> dict[str, Score]:
             done = _once(name, contender, plan, index, frames=contender.frames)
             ended[name].append(done)
             print(f"round {number + 1}, {name}: {done.seconds:.1f} s, {done.peak_mib:.0f} MiB", flush=True)
-    scores = {name: _score(done, Fraction(plan.frames, match.contenders[name].frames)) for name, done in ended.items()}
+    scores = {name: score(done, Fraction(plan.frames, match.contenders[name].frames)) for name, done in ended.items()}
     lossy = _compared(match, plan, index)
     for name, contender in match.contenders.items():
         _once(name, contender, plan, index, frames=plan.lossless_frames, crf=0)
     lossless = _compared(match, plan, index)
-    return {
-        name: Score(
-            seconds=score.seconds,
-            spread=score.spread,
-            peak_mib=score.peak_mib,
-            like=lossy.get(name),
-            like_lossless=lossless.get(name),
-        )
-        for name, score in scores.items()
-    }
-
-
-def section(
-    match: Match, scores: Mapping[str, Score], plan: Plan, setting: Setting, versions: dict[str, str]
-) -> Section:
-    """Give what was measured as a section of the page."""
-    ours = scores[US].seconds
-    rows = [
-        (
-            name,
-            f"{score.seconds:.1f} ({score.spread[0]:.1f} to {score.spread[1]:.1f})",
-            f"{score.seconds / ours:.2f}",
-            f"{score.peak_mib:.0f}",
-            str(score.like or ""),
-            str(score.like_lossless or ""),
-        )
-        for name, score in scores.items()
-    ]
-    fastest = min((score.seconds, name) for name, score in scores.items() if name != US)
-    head = (
-        "program",
-        "s",
-        "uprez = 1",
-        "peak MiB",
-        "PSNR to uprez, dB",
-        f"without loss, {plan.lossless_frames} frames",
+    return Result(
+        scores={
+            name: replace(found, like=lossy.get(name), like_lossless=lossless.get(name))
+            for name, found in scores.items()
+        },
+        idle=_idling(match, plan, index),
     )
+
+
+def score(done: Sequence[Ended], by: Fraction) -> Score:
+    """Give the median of some runs, each so many times as long."""
+    seconds = [float(each.seconds * by) for each in done]
+    return Score(
+        seconds=statistics.median(seconds),
+        spread=(min(seconds), max(seconds)),
+        peak_mib=max(each.peak_mib for each in done),
+    )
+
+
+def section(match: Match, result: Result, plan: Plan, setting: Setting, versions: Mapping[str, str]) -> Section:
+    """Give what was measured as a section of the page."""
+    scores = result.scores
+    ours = scores[US].seconds
+    rows = [_row(name, found, ours) for name, found in scores.items()]
+    fastest = min((found.seconds, name) for name, found in scores.items() if name != US)
+    head = ("program", "s", "uprez = 1", "peak MiB", "PSNR to uprez", "without loss", "without shift; shift")
     text = f"""{setting.remark(versions)}
 
 The first {plan.frames} frames of {CLIP.name} (640x272), H.264 by x264, crf {CRF}, preset {PRESET}, no sound; whole
@@ -193,11 +195,29 @@ programs with start-up, in turns, medians of {plan.rounds} (least to most), each
 own x264. Memory is that of all processes of a program together. {match.about}
 
 {bench_page.table(head, rows)}
-uprez is **{fastest[0] / ours:.2f}** times as fast as the fastest peer ({fastest[1]}). PSNR is of decoded frames, one by
-one, and then the mean; both files' colours by one matrix. The last column is of a run of its own at crf 0, which x264
-writes without loss: it compares pictures and not encoders.
+uprez is **{fastest[0] / ours:.2f}** times as fast as the fastest peer ({fastest[1]}). PSNR is in dB,
+mean / worst of the decoded frames, both files' colours by one matrix. "Without loss": the first {plan.lossless_frames}
+frames by a run of their own at crf 0, which x264 writes without loss, so that pictures are compared and not encoders.
+"Without shift": the same with each plane's mean difference taken off, and by how many code values the program's luma is
+higher than uprez's.
+
+framelift-video with nothing to do (--no-ai --same-resolution --crf 0) is {result.idle} dB from the source, its luma
+{result.idle.shift:+.2f} code values off: that is its conversion of colours. Frames that uprez only copies stay equal.
 """
-    return Section(title=match.title, text=text)
+    return Section.of(match.title, text)
+
+
+def _row(name: str, found: Score, ours: float) -> tuple[str, ...]:
+    least, most = found.spread
+    return (
+        name,
+        f"{found.seconds:.1f} ({least:.1f} to {most:.1f})",
+        f"{found.seconds / ours:.2f}",
+        f"{found.peak_mib:.0f}",
+        str(found.like or ""),
+        str(found.like_lossless or ""),
+        found.like_lossless.unshifted if found.like_lossless else "",
+    )
 
 
 def _uprez(asked: Asked, *options: str) -> list[str]:
@@ -209,20 +229,20 @@ def _uprez(asked: Asked, *options: str) -> list[str]:
 
 
 def _framelift(asked: Asked, peers: Peers, *options: str) -> list[str]:
-    command = [
-        str(peers.python),
-        "-m",
-        "framelift",
-        "-i",
-        str(CLIP),
-        "-o",
-        str(asked.out),
-        *options,
-        "-q",
-        "--no-audio",
-    ]
-    command += ["--max-frames", str(asked.frames), "--weights-dir", str(peers.weights)]
+    command = [str(peers.python), "-m", "framelift", "-i", str(CLIP), "-o", str(asked.out), *options]
+    command += ["-q", "--no-audio", "--max-frames", str(asked.frames), "--weights-dir", str(peers.weights)]
     return [*command, "--x264-preset", PRESET, "--crf", str(asked.crf)]
+
+
+def _idle(peers: Peers) -> Callable[[Asked], list[str]]:
+    return lambda asked: _framelift(asked, peers, "--no-ai", "--same-resolution")
+
+
+def _idling(match: Match, plan: Plan, index: Index) -> Likeness:
+    contender = Contender(command=match.idle, frames=plan.lossless_frames)
+    _once("idle", contender, plan, index, frames=plan.lossless_frames, crf=0)
+    made = _folder(plan, "idle") / "out.mp4"
+    return bench_likeness.likeness(CLIP, made, index.video.colour.matrix, as_far_as_it_goes=True)
 
 
 def _once(name: str, contender: Contender, plan: Plan, index: Index, *, frames: int, crf: int = CRF) -> Ended:
@@ -251,12 +271,3 @@ def _compared(match: Match, plan: Plan, index: Index) -> dict[str, Likeness]:
 
 def _folder(plan: Plan, name: str) -> Path:
     return plan.folder / "".join(letter for letter in name if letter.isalnum())
-
-
-def _score(done: Sequence[Ended], by: Fraction) -> Score:
-    seconds = [float(each.seconds * by) for each in done]
-    return Score(
-        seconds=statistics.median(seconds),
-        spread=(min(seconds), max(seconds)),
-        peak_mib=max(each.peak_mib for each in done),
-    )
