@@ -88,7 +88,7 @@ GUARDS: dict[int, Guard] = {
     ),
     20: Guard(
         path="enhance/session.py",
-        old="session.run(blank)",
+        old="session.call(_blank(made(rung.precision, False)))",
         new="pass",
         test="tests/enhance/test_session.py::test_memory_that_is_not_there_is_a_model_error",
     ),
