@@ -26,8 +26,8 @@ class Interpolator:
         """Raises ModelError where the weights are not RIFE's or every accepted provider family fails."""
         self._weights: Weights = weights_of(network)
         self._spec = spec
-        self._head = means.open(self._head_graph)
-        self.session = means.open(self._between_graph)
+        self._head = means.open(self._head_graph, spec.colour, spec.colour)
+        self.session = means.open(self._between_graph, spec.colour, spec.colour)
         self._seen: deque[tuple[Frame, Array]] = deque(maxlen=2)
 
     def __call__(self, moment: Moment) -> Frame:

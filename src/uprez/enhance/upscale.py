@@ -52,13 +52,21 @@ class Means:
     """A folder of this machine for what providers compile."""
     say: Say = lambda _: None
 
-    def open(self, make: GraphMaker, *, deep: int = 8) -> Session:
-        """Open a graph for pictures of so many bits; raises as `open_session`.
+    def open(self, make: GraphMaker, source: Colour, target: Colour) -> Session:
+        """Open a graph from pictures that are stored in one way to those in another; raises as `open_session`.
 
         Of its own accord nothing of more than 10 bits goes through float16, which has 11.
         """
+        deep = max(source.depth, target.depth)
         precision = "f32" if self.precision == "auto" and deep > HALF_BITS else self.precision
-        return open_session(make, families=self.families, threads=self.threads, precision=precision, cache=self.cache)
+        return open_session(
+            make,
+            families=self.families,
+            threads=self.threads,
+            precision=precision,
+            cache=self.cache,
+            depth=source.depth,
+        )
 
 
 class Upscaler:
@@ -95,7 +103,7 @@ class Upscaler:
         while True:
             self.tiling = self._cut()
             try:
-                return self._means.open(self._graph, deep=max(self._spec.source.depth, self._spec.target.depth))
+                return self._means.open(self._graph, self._spec.source, self._spec.target)
             except MemoryShortError as error:
                 short = error.with_traceback(None)
             self._shrink(short)
