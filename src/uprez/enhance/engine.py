@@ -16,7 +16,7 @@ from uprez.enhance.clock import Clock
 from uprez.enhance.interpolate import Interpolator, open_interpolator
 from uprez.enhance.rungs import RUNGS
 from uprez.enhance.session import NoProviderError, Session
-from uprez.enhance.upscale import Means, Upscaler, open_upscaler
+from uprez.enhance.upscale import ON_CPU, Means, Upscaler, open_upscaler
 from uprez.job import UPRIGHT, Colour, Index, Options, Video
 from uprez.media import timeline
 from uprez.media.frame import Frame, Moment
@@ -26,8 +26,6 @@ from uprez.models import MODELS
 from uprez.models.motion import MotionSpec
 from uprez.models.needed import INTERPOLATOR
 
-ON_CPU = frozenset({"openvino", "cpu"})
-"""Families whose memory is the machine's own."""
 PLAIN = "lanczos"
 """The model that only changes how a picture is stored."""
 

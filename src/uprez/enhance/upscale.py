@@ -30,6 +30,8 @@ Say = Callable[[str], None]
 
 PLAIN_BYTES, RESULT_BYTES = 280, 10
 """Memory that a graph takes around its network, for each pixel of the source and of the result. Measured."""
+ON_CPU = frozenset({"openvino", "cpu"})
+"""Families whose memory is the machine's own."""
 SMALL = (64, 48)
 """Width and height of a picture that providers are compared by."""
 HALF_BITS = 10

@@ -1,9 +1,9 @@
 """Whether two frames that follow each other are of one scene. Pure; every machine decides the same.
 
 Both are brought to 32x18 samples of luma, and parts of the second are looked for around their places in the first,
-whatever the light: what moved is found again, and another scene is not. Measured on 9,000 pairs of three films: joins of
-shots of one film and of films, graded alike, noisy or cropped too, then in 0.3 of the light; and motion, of which "fast"
-is every second frame of a fast film.
+whatever the light: what moved is found again, and another scene is not. Measured on 9,000 pairs of three films: joins
+of shots of one film and of films, graded alike, noisy or cropped too, then in 0.3 of the light; and motion, of which
+"fast" is every second frame of a fast film.
 
 | decided by | joins missed | in the dark | held: fast | pans of 8 % a frame | of 17 % |
 |---|---|---|---|---|---|
@@ -12,8 +12,9 @@ is every second frame of a fast film.
 | this, found < 0.30 | 0.9 % | 0 % | 0 % | 0 % | 0 % |
 | this, found < 0.35 | 0 % | 0 % | 1 % | 0 % | 0 % |
 
-A dissolve, a fade, a flash that leaves a picture, and noise are no cuts. What goes to black or white at once is one, and
-so is a pan by 25 % a frame. Of jumps to twice the size in the same scene 12 % are missed. 1.9 ms a pair of 1920x1080.
+A dissolve, a fade, a flash that leaves a picture, and noise are no cuts. What goes to black or white at once is one,
+and so is a pan by 25 % a frame. Of jumps to twice the size in the same scene 12 % are missed. 1.9 ms a pair of
+1920x1080.
 """
 
 from __future__ import annotations

@@ -180,32 +180,29 @@ def element_of(depth: int) -> int:
     return int(TensorProto.FLOAT16 if depth <= FLOAT16_BITS else TensorProto.FLOAT)
 
 
-def to_rgb(b: PlanesBuilder, width: int, height: int, colour: Colour) -> str:
-    """Give RGB [1, 3, H, W] of the inputs named as a frame's planes, limits not yet applied."""
-    axis = b.ints("to_rgb/axis", 0)
+def to_rgb(b: PlanesBuilder, width: int, height: int, colour: Colour, of: str = "") -> str:
+    """Give RGB [1, 3, H, W] of the inputs named as a frame's planes after the prefix `of`, limits not yet applied."""
+    under = f"{of}to_rgb"
+    axis = b.ints(f"{under}/axis", 0)
+    order = {"yuv": ("y",), "rgb": ("r", "g", "b"), "gray": ("y", "y", "y")}[colour.family]
+    planes = _joined(b, f"{under}/luma", [f"{of}{plane}" for plane in order], axis)
     if colour.family == "yuv":
-        planes = _yuv(b, width, height, colour, axis)
-    else:
-        planes = _joined(b, "codes", ("r", "g", "b") if colour.family == "rgb" else ("y", "y", "y"), axis)
-    picture = b.node("Unsqueeze", "to_rgb/picture", planes, axis)
+        chroma = _joined(b, f"{under}/chroma", [f"{of}u", f"{of}v"], axis)
+        across, down = colour.chroma_at
+        rows = resample.chroma_up(height, factor=colour.down, offset=down)
+        columns = resample.chroma_up(width, factor=colour.across, offset=across)
+        chroma = resampled(b, f"{under}/chroma_up", chroma, 2, rows, columns)
+        planes = b.node("Concat", f"{under}/codes", planes, chroma, axis=0)
+    picture = b.node("Unsqueeze", f"{under}/picture", planes, axis)
     matrix, black = rgb_from_codes(colour)
-    return mix(b, "to_rgb/matrix", picture, matrix, -matrix @ black)
+    return mix(b, f"{under}/matrix", picture, matrix, -matrix @ black)
 
 
 def _joined(b: Builder, name: str, planes: Sequence[str], axis: str) -> str:
     """Give float32 [C, H, W] of some input planes."""
-    layers = {plane: b.node("Unsqueeze", f"to_rgb/{plane}", plane, axis) for plane in dict.fromkeys(planes)}
-    stack = b.node("Concat", f"to_rgb/{name}_stack", *(layers[plane] for plane in planes), axis=0)
-    return b.node("Cast", f"to_rgb/{name}", stack, to=TensorProto.FLOAT)
-
-
-def _yuv(b: PlanesBuilder, width: int, height: int, colour: Colour, axis: str) -> str:
-    """Give the three code values of each pixel, [3, H, W]: chroma brought to the luma samples."""
-    across, down = colour.chroma_at
-    rows = resample.chroma_up(height, factor=colour.down, offset=down)
-    columns = resample.chroma_up(width, factor=colour.across, offset=across)
-    chroma = resampled(b, "to_rgb/chroma_up", _joined(b, "chroma", ("u", "v"), axis), 2, rows, columns)
-    return b.node("Concat", "to_rgb/codes", _joined(b, "luma", ("y",), axis), chroma, axis=0)
+    layers = {plane: b.node("Unsqueeze", f"{name}_{plane}", plane, axis) for plane in dict.fromkeys(planes)}
+    stack = b.node("Concat", f"{name}_stack", *(layers[plane] for plane in planes), axis=0)
+    return b.node("Cast", name, stack, to=TensorProto.FLOAT)
 
 
 def _turned(b: Builder, rgb: str, turn: Turn) -> str:

@@ -10,6 +10,7 @@ does it, and cut again.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -55,18 +56,9 @@ def flow_scale(width: int, height: int) -> Fraction:
 
 def head_graph(weights: Weights, spec: MotionSpec) -> onnx.ModelProto:
     """Build the graph that brings a frame's planes to its layers."""
-    b, size = PlanesBuilder(), spec.size
-    rgb = to_rgb(b, spec.width, spec.height, spec.colour)
-    if (size.width, size.height) != (spec.width, spec.height):
-        pads = b.ints("pads", 0, 0, 0, 0, 0, 0, size.height - spec.height, size.width - spec.width)
-        rgb = b.node("Pad", "padded", rgb, pads)
-    features = Network(b, weights, size, half=spec.half).head("head", _limited(b, "inside", rgb))
-    b.node("Concat", LAYERS_OUT, rgb, features, axis=1)
-    inputs = [
-        helper.make_tensor_value_info(name, element_of(spec.colour.depth), shape)
-        for name, shape in plane_shapes(spec.width, spec.height, spec.colour).items()
-    ]
-    return b.model("head", inputs, [_layers(LAYERS_OUT, size)])
+    b = PlanesBuilder()
+    b.node("Concat", LAYERS_OUT, *_layers(b, weights, spec, ""), axis=1)
+    return b.model("head", _inputs(spec, ""), [_tensor(LAYERS_OUT, spec.size)])
 
 
 def between_graph(weights: Weights, spec: MotionSpec) -> onnx.ModelProto:
@@ -74,18 +66,48 @@ def between_graph(weights: Weights, spec: MotionSpec) -> onnx.ModelProto:
 
     TIMESTEP is float32 [1, 1, 1, 1], above 0 and below 1. Outputs are named as the planes, with "_out".
     """
-    b, size = PlanesBuilder(), spec.size
-    seen, whole = [], []
-    for side in (LEFT, RIGHT):
-        colours = b.part(f"{side}/rgb", side, 1, 0, 3)
-        features = b.part(f"{side}/features", side, 1, 3, LAYERS)
-        seen.append(b.node("Concat", f"{side}/seen", _limited(b, f"{side}/inside", colours), features, axis=1))
-        whole.append(colours)
-    made = Network(b, weights, size, half=spec.half).between("rife", seen[0], seen[1], (whole[0], whole[1]), TIMESTEP)
+    b = PlanesBuilder()
+    sides = [
+        (b.part(f"{side}/rgb", side, 1, 0, 3), b.part(f"{side}/features", side, 1, 3, LAYERS)) for side in (LEFT, RIGHT)
+    ]
+    inputs = [_tensor(LEFT, spec.size), _tensor(RIGHT, spec.size), _timestep()]
+    return b.model("between", inputs, _between(b, weights, spec, sides))
+
+
+def pair_graph(weights: Weights, spec: MotionSpec) -> onnx.ModelProto:
+    """Build both in one: from the planes of two frames, whose names begin with LEFT or RIGHT and an underline.
+
+    For GPUs: a frame's layers are ten times its planes, and to bring them there and back takes longer than to make
+    them again.
+    """
+    b = PlanesBuilder()
+    sides = [_layers(b, weights, spec, f"{side}_") for side in (LEFT, RIGHT)]
+    inputs = [*_inputs(spec, f"{LEFT}_"), *_inputs(spec, f"{RIGHT}_"), _timestep()]
+    return b.model("pair", inputs, _between(b, weights, spec, sides))
+
+
+def _layers(b: PlanesBuilder, weights: Weights, spec: MotionSpec, of: str) -> tuple[str, str]:
+    """Give a frame's colours, padded, and its features."""
+    size = spec.size
+    rgb = to_rgb(b, spec.width, spec.height, spec.colour, of)
+    if (size.width, size.height) != (spec.width, spec.height):
+        pads = b.ints(f"{of}pads", 0, 0, 0, 0, 0, 0, size.height - spec.height, size.width - spec.width)
+        rgb = b.node("Pad", f"{of}padded", rgb, pads)
+    return rgb, Network(b, weights, size, half=spec.half).head(f"{of}head", _limited(b, f"{of}inside", rgb))
+
+
+def _between(
+    b: PlanesBuilder, weights: Weights, spec: MotionSpec, sides: Sequence[tuple[str, str]]
+) -> list[onnx.ValueInfoProto]:
+    """Make the planes of the frame between two, of which these are colours and features."""
+    seen = [
+        b.node("Concat", f"{side}/seen", _limited(b, f"{side}/within", colours), features, axis=1)
+        for side, (colours, features) in zip((LEFT, RIGHT), sides, strict=True)
+    ]
+    network = Network(b, weights, spec.size, half=spec.half)
+    made = network.between("rife", seen[0], seen[1], (sides[0][0], sides[1][0]), TIMESTEP)
     made = b.part("rows", made, 2, 0, spec.height)
-    planes = _planes(b, b.part("columns", made, 3, 0, spec.width), spec)
-    step = helper.make_tensor_value_info(TIMESTEP, TensorProto.FLOAT, [1, 1, 1, 1])
-    return b.model("between", [_layers(LEFT, size), _layers(RIGHT, size), step], planes)
+    return _planes(b, b.part("columns", made, 3, 0, spec.width), spec)
 
 
 def _planes(b: PlanesBuilder, rgb: str, spec: MotionSpec) -> list[onnx.ValueInfoProto]:
@@ -118,5 +140,15 @@ def _limited(b: PlanesBuilder, name: str, rgb: str) -> str:
     return b.node("Clip", name, rgb, b.scalar(f"{name}/zero", 0), b.scalar(f"{name}/one", 1))
 
 
-def _layers(name: str, size: Size) -> onnx.ValueInfoProto:
+def _inputs(spec: MotionSpec, of: str) -> list[onnx.ValueInfoProto]:
+    shapes = plane_shapes(spec.width, spec.height, spec.colour)
+    element = element_of(spec.colour.depth)
+    return [helper.make_tensor_value_info(f"{of}{name}", element, shape) for name, shape in shapes.items()]
+
+
+def _timestep() -> onnx.ValueInfoProto:
+    return helper.make_tensor_value_info(TIMESTEP, TensorProto.FLOAT, [1, 1, 1, 1])
+
+
+def _tensor(name: str, size: Size) -> onnx.ValueInfoProto:
     return helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, LAYERS, size.height, size.width])
