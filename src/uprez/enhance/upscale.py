@@ -94,8 +94,7 @@ class Upscaler:
             try:
                 return replace(frame, planes=self._planes(frame))
             except MemoryShortError as error:
-                short = error.with_traceback(None)
-            # Outside of the handler, whose traceback would keep the old session and all its memory.
+                short = _alone(error)
             self.session.close()
             self._shrink(short)
             self.session = self._opened()
@@ -107,7 +106,7 @@ class Upscaler:
             try:
                 return self._means.open(self._graph, self._spec.source, self._spec.target)
             except MemoryShortError as error:
-                short = error.with_traceback(None)
+                short = _alone(error)
             self._shrink(short)
 
     def _graph(self, precision: Computed, small: bool) -> onnx.ModelProto:
@@ -154,6 +153,11 @@ class Upscaler:
         if self.tiling is None:
             return self.session.run(frame.planes)
         return _joined(self.tiling, self._spec, frame.planes, self.session)
+
+
+def _alone(error: MemoryShortError) -> MemoryShortError:
+    """Give an error without what led to it: a traceback, its cause's too, keeps the session with all its memory."""
+    return MemoryShortError(error.message, hint=error.hint)
 
 
 def _joined(tiling: Tiling, spec: GraphSpec, planes: Sequence[Samples], session: Session) -> tuple[Samples, ...]:
