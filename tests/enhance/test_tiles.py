@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable
 from dataclasses import replace
 from fractions import Fraction
@@ -14,13 +13,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from small import small_network
 from uprez.enhance.upscale import Means, Upscaler
 from uprez.errors import MemoryShortError
 from uprez.job import UPRIGHT, Colour, Turn, scaled
 from uprez.media.frame import Frame, Samples
 from uprez.models import MODELS, Model
 from uprez.models.graphs import GraphSpec, plane_shapes
-from uprez.models.importers import Convolution, SrvggWeights, read_srvgg
+from uprez.models.importers import read_srvgg
 from uprez.models.networks import srvgg
 
 SDR = Colour(matrix="bt709", full_range=False, siting="left")
@@ -29,21 +29,6 @@ BOUND = 1e-4
 """Of white, in f32."""
 CODE = 1
 """What rounding to whole codes makes of the smallest difference."""
-
-
-def small_network(scale: int, layers: int = 3) -> onnx.ModelProto:
-    """Give a network of the family with random weights; its halo is the number of its convolutions."""
-    rng = np.random.default_rng(scale)
-    sides = [3, *[8] * (layers - 1), 3 * scale**2]
-    convolutions = tuple(
-        Convolution(
-            weight=rng.normal(0, 0.5 / before, (after, before, 3, 3)).astype(np.float32),
-            bias=rng.normal(0, 0.02, after).astype(np.float32),
-        )
-        for before, after in itertools.pairwise(sides)
-    )
-    slopes = tuple(rng.uniform(0, 0.4, 8).astype(np.float32) for _ in range(layers - 1))
-    return srvgg(SrvggWeights(scale=scale, convolutions=convolutions, slopes=slopes))
 
 
 NETWORKS = {scale: small_network(scale) for scale in (1, 2, 4)}

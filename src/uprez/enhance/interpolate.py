@@ -14,6 +14,7 @@ from uprez.enhance.rungs import Array
 from uprez.enhance.session import GraphMaker, Session, samples
 from uprez.enhance.upscale import ON_CPU, Means, load
 from uprez.media.frame import Frame, Moment
+from uprez.media.scenes import same
 from uprez.models import Precision
 from uprez.models.graphs import PLANES
 from uprez.models.ifnet import PAD_PX, Weights
@@ -31,10 +32,12 @@ class Interpolator:
         self._names = PLANES[spec.colour.family]
         self._head: Session | None = None
         if ON_CPU.issuperset(means.families):
-            self.session = means.open(self._graph(between_graph))
-            self._head = replace(means, families=(self.session.family,)).open(self._graph(head_graph))
+            self.session = means.open(self._graph(between_graph), spec.colour, spec.colour)
+            self._head = replace(means, families=(self.session.family,)).open(
+                self._graph(head_graph), spec.colour, spec.colour
+            )
         else:
-            self.session = means.open(self._graph(pair_graph))
+            self.session = means.open(self._graph(pair_graph), spec.colour, spec.colour)
         self._seen: deque[tuple[Frame, Array]] = deque(maxlen=2)
 
     def __call__(self, moment: Moment) -> Frame:
@@ -55,7 +58,7 @@ class Interpolator:
     def _layers(self, head: Session, frame: Frame) -> Array:
         """Give a frame's layers, made once for all the frames on both sides of it."""
         for seen, layers in self._seen:
-            if seen is frame:
+            if seen is frame or same(seen, frame):
                 return layers
         layers = head.call(dict(zip(self._names, frame.planes, strict=True)))[LAYERS_OUT]
         self._seen.append((frame, layers))

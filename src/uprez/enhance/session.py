@@ -92,13 +92,13 @@ def open_session(
     threads: int,
     precision: Precision = "auto",
     cache: Path | None = None,
-    given: Mapping[str, Array] | None = None,
+    depth: int = 8,
 ) -> Session:
     """Open a graph on the first accepted rung that really runs it.
 
-    `threads` bounds the CPU threads of inference; `cache` is a folder for what providers compile; `given` are inputs of
-    the small graph that are no pictures. Raises MemoryShortError where a rung has too little memory for it, and
-    NoProviderError, with the whole ladder, where none works.
+    `threads` bounds the CPU threads of inference; `cache` is a folder for what providers compile; `depth` is the bits
+    of the planes that go in. Raises MemoryShortError where a rung has too little memory for it, and NoProviderError, with
+    the whole ladder, where none works.
     """
     made = functools.cache(make)
     ladder: list[str] = []
@@ -107,7 +107,7 @@ def open_session(
         how = How(threads=threads, cache=cache)
         try:
             if rung.family != "cpu":
-                _prove(rung, made, how, given or {})
+                _prove(rung, made, how, depth)
             inner, device = rung.open(made(rung.precision, False).SerializeToString(), how)
             session = Session(inner, rung, device, (*ladder, f"{name}: runs"))
             session.call(_blank(made(rung.precision, False)))
@@ -139,14 +139,14 @@ class NoProviderError(ModelError):
         self.ladder = tuple(ladder)
 
 
-def _prove(rung: Rung, make: GraphMaker, how: How, given: Mapping[str, Array]) -> None:
+def _prove(rung: Rung, make: GraphMaker, how: How, depth: int) -> None:
     """Compare what a rung makes of a small picture with what the CPU provider does; raises ModelError, with figures.
 
     Drivers and compilers have run networks without a complaint and given other pictures (TensorRT's warps, f16 on old
     GPUs).
     """
     small, reference = make(rung.precision, True), make("f32", True)
-    feed = {**_texture(reference), **given}
+    feed = _texture(reference, depth)
     inner, device = rung.open(small.SerializeToString(), how)
     got = Session(inner, rung, device, ()).call(feed)
     cpu, _ = RUNGS[-1].open(reference.SerializeToString(), how)
@@ -172,18 +172,32 @@ def _is_of_memory(error: Exception) -> bool:
     return isinstance(error, MemoryError) or any(words in said for words in _MEMORY_WORDS)
 
 
-def _texture(graph: onnx.ModelProto) -> dict[str, Array]:
-    """Give a picture with edges and slopes for every input, moved a little from one to the next; a step of 2/5."""
+def _texture(graph: onnx.ModelProto, depth: int) -> dict[str, Array]:
+    """Give a picture with edges and slopes for every input, moved a little from one to the next; a step of about 1/2.
+
+    Codes are those of `depth` bits: darker than black, a network would see nothing. Taps of a tile, which look at the
+    samples in turn and at few at a time, keep the picture's edges.
+    """
     feed: dict[str, Array] = {}
     for number, item in enumerate(graph.graph.input):
         tensor = item.type.tensor_type
         shape = [side.dim_value for side in tensor.shape.dim]
         rows, columns = np.meshgrid(np.arange(shape[-2]), np.arange(shape[-1]), indexing="ij")
         waves = np.sin((rows + 2 * number) / 5) * np.cos((columns - 3 * number) / 7) + ((rows + columns) // 9 % 2) / 2
-        wide = tensor.elem_type != onnx.TensorProto.FLOAT or len(shape) == 2
-        scale, low = (60.0, 100.0) if wide else (0.3, 0.4)
-        feed[item.name] = np.broadcast_to(low + scale * waves, shape).astype(np.float32)
+        if tensor.elem_type == onnx.TensorProto.INT32:
+            filled = (rows + columns) % shape[-1]
+        elif len(shape) == _TAPS:
+            filled = np.where(columns == rows * shape[-1] // shape[-2], 0.7, 0.3 / max(1, shape[-1] - 1))
+        elif len(shape) == _PLANE:
+            filled = (100 + 60 * waves) * (1 << (depth - 8))
+        else:
+            filled = 0.4 + 0.3 * waves
+        feed[item.name] = np.broadcast_to(filled, shape).astype(np.float32)
     return feed
+
+
+_PLANE, _TAPS = 2, 3
+"""Dimensions of what goes into a graph."""
 
 
 def _blank(graph: onnx.ModelProto) -> dict[str, Array]:

@@ -5,7 +5,7 @@ A picture that the memory does not hold is cut into tiles, and into smaller ones
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -54,11 +54,12 @@ class Means:
     """A folder of this machine for what providers compile."""
     say: Say = lambda _: None
 
-    def open(self, make: GraphMaker, *, deep: int = 8, given: Mapping[str, Array] | None = None) -> Session:
-        """Open a graph for pictures of so many bits; raises as `open_session`.
+    def open(self, make: GraphMaker, source: Colour, target: Colour) -> Session:
+        """Open a graph from pictures that are stored in one way to those in another; raises as `open_session`.
 
         Of its own accord nothing of more than 10 bits goes through float16, which has 11.
         """
+        deep = max(source.depth, target.depth)
         precision = "f32" if self.precision == "auto" and deep > HALF_BITS else self.precision
         return open_session(
             make,
@@ -66,7 +67,7 @@ class Means:
             threads=self.threads,
             precision=precision,
             cache=self.cache,
-            given=given,
+            depth=source.depth,
         )
 
 
@@ -93,8 +94,7 @@ class Upscaler:
             try:
                 return replace(frame, planes=self._planes(frame))
             except MemoryShortError as error:
-                short = error.with_traceback(None)
-            # Outside of the handler, whose traceback would keep the old session and all its memory.
+                short = _alone(error)
             self.session.close()
             self._shrink(short)
             self.session = self._opened()
@@ -104,33 +104,23 @@ class Upscaler:
         while True:
             self.tiling = self._cut()
             try:
-                deep = max(self._spec.source.depth, self._spec.target.depth)
-                return self._means.open(self._graph, deep=deep, given=self._small_taps())
+                return self._means.open(self._graph, self._spec.source, self._spec.target)
             except MemoryShortError as error:
-                short = error.with_traceback(None)
+                short = _alone(error)
             self._shrink(short)
 
     def _graph(self, precision: Computed, small: bool) -> onnx.ModelProto:
         spec = self.tiling.spec if self.tiling else self._spec
         slots = self.tiling.slots if self.tiling else None
         if small:
-            spec = self._small()
-            slots = self._small_tile().slots if self.tiling else None
+            shown = SMALL[::-1] if spec.turn.lies else SMALL
+            larger = [2 * side for side in shown]
+            spec = replace(spec, width=SMALL[0], height=SMALL[1], out_width=larger[0], out_height=larger[1])
+        if small and slots:
+            # Tiles hand in their taps, which is another graph: here for a tile that is the whole picture.
+            only = tiles.cut(spec, Reach(halo=0), SMALL[0] * SMALL[1], has_network=self._network is not None)
+            slots = only.slots if only else None
         return planes_graph(self._network, replace(spec, half=precision == "f16"), slots)
-
-    def _small(self) -> GraphSpec:
-        shown = SMALL[::-1] if self._spec.turn.lies else SMALL
-        larger = [2 * side for side in shown]
-        return replace(self._spec, width=SMALL[0], height=SMALL[1], out_width=larger[0], out_height=larger[1])
-
-    def _small_tile(self) -> Tiling:
-        """Give a tile that is all of a small picture: tiles are handed their taps, which makes another graph."""
-        found = tiles.cut(self._small(), Reach(halo=0), SMALL[0] * SMALL[1], has_network=self._network is not None)
-        assert found is not None  # noqa: S101  for the type: the whole picture fits
-        return found
-
-    def _small_taps(self) -> dict[str, Array]:
-        return _given(next(iter(self._small_tile()))) if self.tiling else {}
 
     def _cut(self) -> Tiling | None:
         if self._spec.width * self._spec.height <= self._most_px:
@@ -163,6 +153,11 @@ class Upscaler:
         if self.tiling is None:
             return self.session.run(frame.planes)
         return _joined(self.tiling, self._spec, frame.planes, self.session)
+
+
+def _alone(error: MemoryShortError) -> MemoryShortError:
+    """Give an error without what led to it: a traceback, its cause's too, keeps the session with all its memory."""
+    return MemoryShortError(error.message, hint=error.hint)
 
 
 def _joined(tiling: Tiling, spec: GraphSpec, planes: Sequence[Samples], session: Session) -> tuple[Samples, ...]:
