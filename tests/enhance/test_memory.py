@@ -77,7 +77,7 @@ def test_queues_are_shorter_where_frames_are_large() -> None:
     small = Target(codec="h264", width=640, height=360, colour=COLOUR)
     assert memory.queue_depth(2048 * MIB, VIDEO, small) == memory.QUEUE_DEPTH
     frame = 3840 * 2160 * 3 // 2
-    assert [memory.queue_depth(16 * frame * count, HD, UHD) for count in (1, 2, 3, 4, 100)] == [1, 2, 3, 4, 4]
+    assert [memory.queue_depth(64 * frame * count, HD, UHD) for count in (1, 2, 3, 4, 100)] == [1, 2, 3, 4, 4]
     assert memory.queue_depth(MIB, HD, UHD) == 1
     deep = replace(UHD, colour=replace(COLOUR, depth=10))
     assert memory.queue_depth(16 * frame * 2, HD, deep) == 1
