@@ -460,9 +460,7 @@ def _moments(frames: Sequence[Frame], options: Options) -> list[Moment]:
 
 
 def _measured(engine: Engine, moments: Sequence[Moment], between: Fraction) -> float:
-    """Measure the seconds of an output frame, of which a part lie between the source's."""
-    for moment in moments:
-        engine.frame(moment)  # warm-up
+    """Measure the seconds of an output frame, of which a part lie between the source's; sessions have run before."""
     took = []
     for moment in moments:
         engine.begin()
