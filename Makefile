@@ -39,7 +39,7 @@ check: setup materials wheelhouse ## all that CI runs: format, lint, types, impo
 	$(BIN)/lint-imports --cache-dir .cache/import-linter
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
-bench: setup materials ## time the network (BENCH_ARGS="--write docs/benchmarks.md" keeps the table)
+bench: setup materials ## uprez beside its peers and the machine's limits (BENCH_ARGS="--write docs/benchmarks.md" keeps the tables)
 	$(BIN)/python tools/bench.py $(BENCH_ARGS)
 
 kills: setup materials ## kill worker and controller at random moments and at every call (KILLS_ARGS="--write docs/kills.md" keeps the table)

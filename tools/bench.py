@@ -1,199 +1,146 @@
-"""Time a model's network bare and inside its planes graph, against the rate at which this machine multiplies matrices.
+"""Measure uprez against its peers and against the machine's limits; `--write docs/benchmarks.md` keeps the tables.
 
-All of it runs in one process and in turns, so that whatever else the machine does falls on all of them; medians are
-shown. Nothing is written unless `--write FILE` is given.
+Parts, each a section of the page:
+
+    upscale    whole programs: uprez, framelift-video by PyTorch and by OpenVINO, ncnn with PNG files; x4
+    interp     whole programs: uprez and framelift-video; RIFE 2x
+    inference  the network, bare and in its stage, beside the machine's matrix product
+    twos       a clip of which every picture is there twice, with and without reuse
+    gpu        models on a GPU beside published figures; skipped where there is none
+
+All of it takes an hour and a half of two quiet cores, and once 1 GB for the peers. The peers come into .cache/bench, or
+UPREZ_BENCH_PEERS names a Python that has them.
 """
 
 from __future__ import annotations
 
 import argparse
-import os
-import platform
-import statistics
 import sys
-import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from fractions import Fraction
-from importlib.metadata import version
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
-import onnx
-from numpy.typing import NDArray
-
-from uprez.enhance.session import RUNGS, Session, open_session
-from uprez.job import Colour, scaled
-from uprez.models import MODELS, Model, weights
-from uprez.models.graphs import GraphSpec, planes_graph
+import bench_gpu
+import bench_inference
+import bench_page
+import bench_peers
+import bench_twos
+import bench_whole
+from bench_page import Section, Setting
+from uprez.market.local import cores
+from uprez.models import MODELS, weights
 
 REPO = Path(__file__).resolve().parent.parent
-SIZES = ((640, 272), (1280, 720))
-SCALES = (Fraction(2), Fraction(4))
-MATRIX = 2048
-"""Side of the square matrices: large enough to reach the CPU's f32 limit, small enough to take a tenth of a second."""
-SETTLE_S = 0.1
-"""Pause before each run, so that the threads of the one before, which spin for a while, have let go of their cores."""
-BUSY = 0.5
-"""Load average from which on the figures are marked as taken on a busy machine."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Timed:
-    """One thing that was timed."""
-
-    name: str
-    flop: float
-    """Operations of the network alone, so that rows compare: what conversion adds shows as a lower rate."""
-    run: Callable[[], object]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Row:
-    """Its median, in seconds a run."""
-
-    size: str
-    name: str
-    seconds: float
-    gflops: float
+LEAST_FRAMES = 100
+"""Of figures that are kept: with fewer, start-up counts for too much."""
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Time everything and print the table; gives the exit code."""
-    options = _options(arguments)
-    load = os.getloadavg()[0]
-    model = MODELS[options.model]
-    path = weights.ensure(model, options.cache, progress=_progress)
-    if path is None:
-        print(f"{model.name} has no network to time", file=sys.stderr)
-        return 2
-    network = onnx.load(path)
-    rows: list[Row] = []
-    runs_on = ""
-    for width, height in SIZES:
-        timed, runs_on = timed_for(model, network, width, height, options.threads)
-        rows += interleaved(f"{width}x{height}", timed, options.rounds)
-    text = report(model, rows, f"{options.threads} threads of {runs_on}", options.rounds, load)
-    print(text)
-    if options.write:
-        options.write.write_text(text + _kept(options.write))
+    """Measure what is asked for and print it; gives the exit code."""
+    given = _options(arguments)
+    setting = bench_page.setting(arguments)
+    given.folder.mkdir(parents=True, exist_ok=True)
+    networks = _networks(given.cache)
+    made = []
+    for name in given.only or PARTS:
+        print(f"# {name}", flush=True)
+        section = PARTS[name](given, networks, setting)
+        print(f"\n## {section.title}\n\n{section.text}", flush=True)
+        made.append(section)
+    if given.write:
+        old = given.write.read_text() if given.write.is_file() else ""
+        given.write.write_text(bench_page.page(old, [section for section in made if _is_news(section, old)]))
     return 0
 
 
-def _kept(page: Path) -> str:
-    """Give the page's other sections, which other commands made."""
-    try:
-        _, head, rest = page.read_text().partition("\n## ")
-    except FileNotFoundError:
-        return ""
-    return head + rest
+def _upscale(given: argparse.Namespace, networks: Mapping[str, Path], setting: Setting) -> Section:
+    return _whole(given, setting, bench_whole.upscaling)
 
 
-def timed_for(model: Model, network: onnx.ModelProto, width: int, height: int, threads: int) -> tuple[list[Timed], str]:
-    """Give what is timed at one size (matrices, the network, the planes graph at each scale), and what runs it."""
-    flop = 2.0 * model.macs_per_pixel * width * height
-    generator = np.random.default_rng(0)
-    square = generator.random((MATRIX, MATRIX), np.float32)
-    sessions = [(scale, _planes(model, network, width, height, scale, threads)) for scale in SCALES]
-    planes = [generator.integers(16, 236, shape, np.uint8) for shape in _shapes(width, height)]
-    rgb = generator.random((1, 3, height, width), np.float32)
-    like = sessions[0][1]
-    timed = [
-        Timed(name="matrix product", flop=2.0 * MATRIX**3, run=lambda: square @ square),
-        Timed(name="network alone", flop=flop, run=_bare(network, rgb, like, threads)),
-        *(
-            Timed(name=f"planes graph, x{scale}", flop=flop, run=_runner(session, planes))
-            for scale, session in sessions
-        ),
-    ]
-    return timed, f"{like.provider} ({like.precision}) on {like.device}"
+def _interp(given: argparse.Namespace, networks: Mapping[str, Path], setting: Setting) -> Section:
+    return _whole(given, setting, bench_whole.interpolation)
 
 
-def interleaved(size: str, timed: Sequence[Timed], rounds: int) -> list[Row]:
-    """Run each in turn, `rounds` times after one that does not count."""
-    seconds: dict[str, list[float]] = {item.name: [] for item in timed}
-    for number in range(rounds + 1):
-        for item in timed:
-            time.sleep(SETTLE_S)
-            start = time.perf_counter()
-            item.run()
-            if number:
-                seconds[item.name].append(time.perf_counter() - start)
-    medians = {name: statistics.median(values) for name, values in seconds.items()}
-    return [
-        Row(size=size, name=item.name, seconds=medians[item.name], gflops=item.flop / medians[item.name] / 1e9)
-        for item in timed
-    ]
-
-
-def report(model: Model, rows: Sequence[Row], runs_on: str, rounds: int, load: float) -> str:
-    """Give the figures as a page in Markdown."""
-    busy = f" **The machine was busy (load {load:.1f}): trust the ratios, not the seconds.**" if load > BUSY else ""
-    packages = ", ".join(f"{name} {version(name)}" for name in ("onnxruntime", "numpy", "uprez"))
-    alone = {row.size: row.seconds for row in rows if row.name == "network alone"}
-    lines = [
-        f"# Benchmarks: {model.name}",
-        "",
-        f"By `make bench`: {runs_on}, {platform.system()} {platform.machine()}; {packages}.",
-        f"Run in turns, medians of {rounds}; GFLOP/s counts the network's own operations only.{busy}",
-        "",
-        "| frame | what | s | GFLOP/s | against the network alone |",
-        "|---|---|---|---|---|",
-    ]
-    for row in rows:
-        against = "" if row.name == "matrix product" else f"{100 * (row.seconds / alone[row.size] - 1):+.1f} %"
-        lines.append(f"| {row.size} | {row.name} | {row.seconds:.3f} | {row.gflops:.0f} | {against} |")
-    return "\n".join(lines) + "\n"
-
-
-def _planes(model: Model, network: onnx.ModelProto, width: int, height: int, scale: Fraction, threads: int) -> Session:
-    colour = Colour(matrix="bt709", full_range=False, siting="left")
-    spec = GraphSpec(
-        width=width,
-        height=height,
-        out_width=scaled(width, scale),
-        out_height=scaled(height, scale),
-        native_scale=model.native_scale,
-        source=colour,
-        target=colour,
+def _whole(
+    given: argparse.Namespace,
+    setting: Setting,
+    kind: Callable[[bench_whole.Plan, bench_peers.Peers], bench_whole.Match],
+) -> Section:
+    peers = bench_peers.ready(given.folder)
+    plan = bench_whole.Plan(
+        frames=given.frames,
+        ncnn_frames=given.ncnn_frames,
+        lossless_frames=given.lossless_frames,
+        rounds=given.rounds,
+        threads=given.threads,
+        folder=given.folder / "runs",
+        cache=given.cache,
     )
-    return open_session(planes_graph(network, spec), families=("openvino", "cpu"), threads=threads)
+    match = kind(plan, peers)
+    result = bench_whole.play(match, plan)
+    return bench_whole.section(match, result, plan, setting, {**bench_page.our_versions(), **peers.versions})
 
 
-def _bare(network: onnx.ModelProto, rgb: NDArray[np.float32], like: Session, threads: int) -> Callable[[], object]:
-    """Open the network alone, its size fixed as the planes graph's is, on the rung that runs the planes graph."""
-    fixed = onnx.ModelProto()
-    fixed.CopyFrom(network)
-    for dimension, side in zip(fixed.graph.input[0].type.tensor_type.shape.dim, rgb.shape, strict=True):
-        dimension.dim_value = side
-    rung = next(rung for rung in RUNGS if (rung.provider, rung.precision) == (like.provider, like.precision))
-    session, _ = rung.open(fixed.SerializeToString(), threads)
-    feed = {fixed.graph.input[0].name: rgb}
-    return lambda: session.run(None, feed)
+def _inference(given: argparse.Namespace, networks: Mapping[str, Path], setting: Setting) -> Section:
+    rounds = given.inference_rounds
+    rows, runs_on = bench_inference.measure(networks, given.threads, rounds)
+    return bench_inference.section(rows, runs_on, rounds, setting)
 
 
-def _runner(session: Session, planes: Sequence[NDArray[np.uint8]]) -> Callable[[], object]:
-    return lambda: session.run(planes)
+def _twos(given: argparse.Namespace, networks: Mapping[str, Path], setting: Setting) -> Section:
+    much = {"frames": given.frames, "rounds": given.rounds}
+    found = bench_twos.measure(networks, given.folder, threads=given.threads, **much)
+    return bench_twos.section(found, setting=setting, **much)
 
 
-def _shapes(width: int, height: int) -> tuple[tuple[int, int], ...]:
-    half = ((height + 1) // 2, (width + 1) // 2)
-    return ((height, width), half, half)
+def _gpu(given: argparse.Namespace, networks: Mapping[str, Path], setting: Setting) -> Section:
+    if why := bench_gpu.skipped(networks):
+        return bench_gpu.section_skipped(why, setting)
+    much = {"frames": given.gpu_frames, "rounds": given.rounds}
+    rows = bench_gpu.measure(networks, given.folder, threads=given.threads, **much)
+    return bench_gpu.section(rows, setting=setting, **much)
 
 
-def _progress(what: str, done: int, total: int) -> None:
-    if done == 0:
-        print(f"{what} ({total >> 20} MiB)", file=sys.stderr)
+PARTS: dict[str, Callable[[argparse.Namespace, Mapping[str, Path], Setting], Section]] = {
+    "upscale": _upscale,
+    "interp": _interp,
+    "inference": _inference,
+    "twos": _twos,
+    "gpu": _gpu,
+}
+
+
+def _networks(cache: Path) -> dict[str, Path]:
+    """Bring the weights here before anything is timed."""
+    found = {}
+    for name in ("realesr-animevideov3", "rife"):
+        path = weights.ensure(MODELS[name], cache, progress=lambda *_: None)
+        assert path is not None
+        found[name] = path
+    return found
+
+
+def _is_news(section: Section, old: str) -> bool:
+    """Say whether a section is to be kept: one without figures does not replace another machine's."""
+    return "| --- |" in section.text or "| --- |" not in bench_page.sections(old).get(section.title, "")
 
 
 def _options(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", default="realesr-animevideov3", choices=sorted(MODELS))
-    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="of inference (default: all cores)")
-    parser.add_argument("--rounds", type=int, default=5, help="runs that count (default: 5)")
-    parser.add_argument("--cache", type=Path, default=REPO / ".cache" / "uprez", help="where the weights are kept")
-    parser.add_argument("--write", type=Path, metavar="FILE", help="also write the table to FILE")
-    return parser.parse_args(arguments)
+    parser.add_argument("--only", action="append", choices=PARTS, metavar="PART", help="this part; repeatable")
+    parser.add_argument("--frames", type=int, default=100, help="of the source (default: 100)")
+    parser.add_argument("--rounds", type=int, default=3, help="runs that count (default: 3)")
+    parser.add_argument("--inference-rounds", type=int, default=5, help="of the inference stage alone (default: 5)")
+    parser.add_argument("--ncnn-frames", type=int, default=24, help="of ncnn's runs, which take long (default: 24)")
+    parser.add_argument("--lossless-frames", type=int, default=8, help="compared without loss (default: 8)")
+    parser.add_argument("--gpu-frames", type=int, default=500, help="of the source, on a GPU (default: 500)")
+    parser.add_argument("--threads", type=int, default=cores(), help="of uprez and ncnn (default: all cores)")
+    parser.add_argument("--cache", type=Path, default=REPO / ".cache" / "uprez", help="where uprez keeps its networks")
+    parser.add_argument("--folder", type=Path, default=REPO / ".cache" / "bench", help="for peers, clips and results")
+    parser.add_argument("--write", type=Path, metavar="FILE", help="also put the tables into FILE")
+    given = parser.parse_args(arguments)
+    if given.write and given.frames < LEAST_FRAMES:
+        parser.error(f"figures that are kept need at least {LEAST_FRAMES} frames")
+    return given
 
 
 if __name__ == "__main__":

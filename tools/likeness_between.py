@@ -132,6 +132,7 @@ def run(materials: Path, cache: Path, names: Sequence[str]) -> tuple[str, list[s
         good="\n".join(rows),
         wrong="\n".join(wrong),
         apart=APART_DB,
+        pairs=likeness.PAIR_PROJECTION,
         reach=round(100 * likeness.REACH),
     )
     return page, blamed
@@ -288,9 +289,10 @@ frames.
 What lies between two frames, L and R, has no picture in the source that it could be compared with. Due is their blend,
 (1-f) L + f R. What moves far, or flashes, is not as that has it. So, of such a frame alone:
 
-- s is that blend of L and R, whatever its f, which is nearest to the result: of a stroboscope the network shows L or R
-  at f = 1/2, and the frame after R is more like those than their even blend is. Alternatives are all other frames of
-  the source and, of each pair up to two frames away, the blend that is nearest to the result.
+- A wrong picture is told by p with the blend for s, and with that blend of L and R, whatever its f, which is nearest to
+  the result: of a stroboscope the network shows L or R at f = 1/2, and the frame after R is more like those than their
+  even blend is. Alternatives are all other frames of the source and, of each pair up to two frames away, the blend
+  that is nearest to the result. Of these p may be at most **{pairs}**: noise of colour after x264 gives up to 0.8.
 - A correlation below its bound counts where L and R moved by up to {reach} % of the sides do not correlate better: a
   pan of 10 % a frame is found again that way.
 - The last net hangs lower where L and R are further apart than it.

@@ -1,10 +1,11 @@
-"""The engine: every frame of a result, in order and at its time, whatever is done to the pictures and in which order."""
+"""The engine: every frame of a result, in order and at its time, whatever is done to pictures and in which order."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -312,11 +313,7 @@ def test_layers_are_made_once_a_frame(
     engine, counted = opened(options), heads(monkeypatch)
     frames = [waves(seed=20).at(number, pts=number) for number in range(4)]
     places = [Fraction(each, 4) for each in (1, 2, 3)]
-    list(
-        engine.frames(
-            moments(*((one, other, at) for one, other in zip(frames, frames[1:], strict=False) for at in places))
-        )
-    )
+    list(engine.frames(moments(*((one, other, at) for one, other in pairwise(frames) for at in places))))
     assert len(counted) == 4
 
 

@@ -16,9 +16,9 @@ PROGRAM_BYTES = 170 << 20
 """Python with PyAV, ONNX Runtime and OpenVINO, and a converted network. Measured: 100 to 170 MiB."""
 QUEUE_DEPTH = 4
 """Frames between two stages at most."""
-_QUEUE_SHARE = 16
+_QUEUE_SHARE = 64
 """A queue may hold this part of the memory."""
-_SPARE = 0.92
+_SPARE = 0.9
 """Of the memory that is there or allowed; the rest is for what nobody reckons with."""
 _LEAST_BYTES = 48 << 20
 """For the model: small tiles."""

@@ -97,8 +97,8 @@ def open_session(
     """Open a graph on the first accepted rung that really runs it.
 
     `threads` bounds the CPU threads of inference; `cache` is a folder for what providers compile; `depth` is the bits
-    of the planes that go in. Raises MemoryShortError where a rung has too little memory for it, and ModelError, with
-    the whole ladder, where none works.
+    of the planes that go in. Raises MemoryShortError where a rung has too little memory for it, and NoProviderError,
+    with the whole ladder, where none works.
     """
     made = functools.cache(make)
     ladder: list[str] = []

@@ -33,6 +33,8 @@ LEAST_SIDE = 4
 """Of a thumb, where the picture has as many."""
 PROJECTION = 0.75
 """p above which a result shows the alternative."""
+PAIR_PROJECTION = 0.9
+"""The same of an alternative that is the blend nearest to the result: p of a good frame is larger then, up to 0.8."""
 APART_DB = 36.0
 """An alternative that is closer to the source than this is not told from it: models change so much themselves."""
 CORRELATION = 0.5
@@ -98,14 +100,14 @@ def blend(left: Thumb, right: Thumb, share: float) -> Thumb:
 def judge(result: Thumb, due: Thumb, others: Sequence[Other] = (), sides: Sides | tuple[()] = ()) -> Finding | None:
     """Say why a result's frame is not the source's frame `due`; None: it is.
 
-    `others` are further frames of the source, each with its name ("the frame 1 later"); all thumbs have one size. Of a
-    frame that was made between two, `sides`, `due` is their blend: what moved may lie elsewhere, and the nearest of all
-    blends of the two is taken for it where a wrong picture is to be told from it.
+    `others` are further frames of the source, each with its name ("the frame 1 later"); all thumbs have one size. Of
+    a frame that was made between two, `sides`, `due` is their blend: what moved may lie elsewhere, and a wrong picture
+    has to be told from the nearest of all blends of the two as well.
     """
     if result.shape[0] * result.shape[1] < FEW:
         others = ()  # so little of a tiny picture is alike at many times
     near = nearest(result, sides) if sides else due
-    wrong = _shown_instead(result, near, others)
+    wrong = _shown_instead(result, near, others) if _shown_instead(result, due, others) else None
     unlike = _unlike(result, due, sides)
     if wrong is not None and (unlike is None or _explains(wrong[1], result, near)):
         return Finding(text=wrong[0], of_time=any(wrong[0] == f"shows {name}" for name, _ in others))
@@ -174,8 +176,10 @@ def halved(picture: Thumb) -> Thumb:
 
 def _shown_instead(result: Thumb, due: Thumb, others: Sequence[Other]) -> Alternative | None:
     """Give the alternative that a result shows, of several the closest."""
-    named = ((f"shows {name}", nearest(result, other) if isinstance(other, tuple) else other) for name, other in others)
-    found = [(text, wrong) for text, wrong in (*named, *alternatives(due)) if _is(result, due, wrong)]
+    frames = [(f"shows {name}", other) for name, other in others if not isinstance(other, tuple)]
+    found = [(text, wrong) for text, wrong in (*frames, *alternatives(due)) if _is(result, due, wrong)]
+    pairs = [(f"shows {name}", nearest(result, other)) for name, other in others if isinstance(other, tuple)]
+    found += [(text, wrong) for text, wrong in pairs if _is(result, due, wrong, PAIR_PROJECTION)]
     left, there = (colour_of(halved(picture)) for picture in (result, due))
     if _is(left, there, np.zeros_like(there)):
         found.append(("has lost its colour", due - colour_of(due)))
@@ -230,8 +234,8 @@ def _shifts(part: range, reach: int, length: int) -> Iterator[tuple[slice, slice
         yield slice(first, after), slice(first + by, after + by)
 
 
-def _is(result: Thumb, due: Thumb, wrong: Thumb) -> bool:
-    return psnr(wrong, due) < APART_DB and projection(result, due, wrong) > PROJECTION
+def _is(result: Thumb, due: Thumb, wrong: Thumb, most: float = PROJECTION) -> bool:
+    return psnr(wrong, due) < APART_DB and projection(result, due, wrong) > most
 
 
 def _quarters(shape: tuple[int, ...]) -> list[tuple[str, Area]]:
