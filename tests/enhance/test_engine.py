@@ -21,7 +21,7 @@ from uprez.enhance.engine import Engine, Larger, open_engine
 from uprez.enhance.feed import Feed
 from uprez.enhance.upscale import Means
 from uprez.errors import ModelError
-from uprez.job import Colour, Index, Mode, Options, Strategy, Video
+from uprez.job import Colour, Index, Mode, Options, Strategy, Turn, Video
 from uprez.media import timeline
 from uprez.media.frame import Frame, Moment
 from uprez.media.target import target
@@ -472,3 +472,23 @@ def test_motion_beats_the_blend(opened: Open, motion: tuple[float, float]) -> No
         ours, mixed = (psnr(each, luma, edge=EDGE) for each in (made.planes[0], blend))
         print(motion, at, ours, mixed)
         assert ours >= mixed + 6
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=" ".join)
+def test_a_turned_source_comes_out_upright(rife_file: Path, kind: tuple[Mode, Strategy]) -> None:
+    """A phone's portrait video: turned and made deeper on the way, before or after what lies between was found."""
+    mode, strategy = kind
+    scale = 2 if mode == "both" else 1
+    options = replace(OPTIONS, mode=mode, strategy=strategy, scale=Fraction(scale), pix_fmt="yuv444p10le")
+    size = (64, 48)
+    lying = replace(video(size), turn=Turn(quarters=1))
+    wanted = target(lying, options)
+    engine = open_engine({"rife": rife_file}, options, lying, wanted, MEANS)
+    source = waves(size)
+    a, b = source.at(0, pts=3), source.at(1, pts=4)
+    made = list(engine.frames(moments(a, (a, b, HALF), b)))
+    assert [frame.pts for frame in made] == [3, 3, 4]
+    for frame, position in zip(made, (Fraction(0), HALF, Fraction(1)), strict=True):
+        assert {plane.shape for plane in frame.planes} == {(wanted.height, wanted.width)} == {(64 * scale, 48 * scale)}
+        luma = np.rot90(stored(source.level("y", position, scale), replace(COLOUR, depth=10)), -1)
+        assert psnr(frame.planes[0], luma, depth=10, edge=EDGE * scale) > 32
