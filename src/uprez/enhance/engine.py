@@ -17,6 +17,7 @@ from uprez.enhance.interpolate import Interpolator, open_interpolator
 from uprez.enhance.rungs import RUNGS
 from uprez.enhance.session import NoProviderError, Session
 from uprez.enhance.upscale import ON_CPU, Means, Upscaler, open_upscaler
+from uprez.errors import MemoryShortError
 from uprez.job import UPRIGHT, Colour, Index, Options, Video
 from uprez.media import timeline
 from uprez.media.frame import Frame, Moment
@@ -173,16 +174,32 @@ def _opened(
     reuse: bool,
 ) -> Engine:
     enlarge = between = None
-    if options.upscales:
-        enlarge = open_upscaler(networks.get(options.model), MODELS[options.model], video, wanted, means)
-    elif not _as_it_is(video, wanted):
-        enlarge = open_upscaler(None, MODELS[PLAIN], video, wanted, means)
     if options.interpolates:
         spec = MotionSpec(width=video.width, height=video.height, colour=video.colour)
         if options.mode == "both" and options.strategy == "upscale-then-interp":
             spec = MotionSpec(width=wanted.width, height=wanted.height, colour=wanted.colour)
+        means = replace(means, memory_bytes=_after(spec, means))
         between = open_interpolator(networks[INTERPOLATOR], spec, means)
+    if options.upscales:
+        enlarge = open_upscaler(networks.get(options.model), MODELS[options.model], video, wanted, means)
+    elif not _as_it_is(video, wanted):
+        enlarge = open_upscaler(None, MODELS[PLAIN], video, wanted, means)
     return Engine(options, enlarge, between, ladder, reuse=reuse)
+
+
+def _after(spec: MotionSpec, means: Means) -> int | None:
+    """Give what RIFE leaves of the memory, which sees whole pictures; raises MemoryShortError where it needs more."""
+    if means.memory_bytes is None:
+        return None
+    per_px = max(MODELS[INTERPOLATOR].working_bytes.get(family, 0) for family in means.families)
+    needed = per_px * spec.size.width * spec.size.height
+    if needed > means.memory_bytes:
+        raise MemoryShortError(
+            f"to find motion in {spec.width}x{spec.height} takes about {needed >> 20} MiB, and beside the encoder and"
+            f" frames on their way {means.memory_bytes >> 20} are left",
+            hint="allow more with --memory, choose a faster --encoder-preset, or interpolate before upscaling",
+        )
+    return means.memory_bytes - needed
 
 
 def _as_it_is(video: Video, wanted: Target) -> bool:
