@@ -70,7 +70,7 @@ def test_the_page_counts_its_rows() -> None:
     count = Counter(row.state for row in rows())
     text = PAGE.read_text().replace("\n", " ")
     for state in STATES:
-        assert f"{count[state]} are *{state}*" in text
+        assert f"{count[state]} {'is' if count[state] == 1 else 'are'} *{state}*" in text
     assert f"Ten of the {count['proved'] + count['partly']} rows" in text
 
 
