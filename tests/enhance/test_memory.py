@@ -73,7 +73,7 @@ def test_the_memory_is_the_machines_or_its_containers(tmp_path: Path, monkeypatc
 
 
 def test_queues_are_shorter_where_frames_are_large() -> None:
-    """Four frames, unless those are more than a sixteenth of the memory; and always one."""
+    """Four frames, unless those are more than a sixty-fourth of the memory; and always one."""
     small = Target(codec="h264", width=640, height=360, colour=COLOUR)
     assert memory.queue_depth(2048 * MIB, VIDEO, small) == memory.QUEUE_DEPTH
     frame = 3840 * 2160 * 3 // 2

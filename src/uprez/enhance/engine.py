@@ -16,7 +16,7 @@ from uprez.enhance.clock import Clock
 from uprez.enhance.interpolate import Interpolator, open_interpolator
 from uprez.enhance.rungs import RUNGS
 from uprez.enhance.session import NoProviderError, Session
-from uprez.enhance.upscale import ON_CPU, Means, Upscaler, open_upscaler
+from uprez.enhance.upscale import HALF_BITS, ON_CPU, Means, Upscaler, open_upscaler
 from uprez.errors import MemoryShortError
 from uprez.job import UPRIGHT, Colour, Index, Options, Video
 from uprez.media import timeline
@@ -94,7 +94,7 @@ class Engine:
 
     @property
     def session(self) -> Session:
-        """The session whose provider counts for the whole."""
+        """A session of the family and the precision that all have."""
         of = self._between or self._upscaler
         assert of is not None  # noqa: S101  for the type: `open_engine` opens at least one
         return of.session
@@ -102,8 +102,10 @@ class Engine:
     @property
     def ladder(self) -> tuple[str, ...]:
         """Every rung that was tried, and what memory made of the pictures."""
-        notes = tuple(self._upscaler.notes) if self._upscaler else ()
-        return (*self._passed_over, *self.session.ladder, *notes)
+        found = [*self._passed_over]
+        for part in (self._between, self._upscaler):
+            found += [step for step in (part.session.ladder if part else ()) if step not in found]
+        return (*found, *(self._upscaler.notes if self._upscaler else ()))
 
     @property
     def clocks(self) -> tuple[Clock, ...]:
@@ -178,8 +180,11 @@ def _opened(
         spec = MotionSpec(width=video.width, height=video.height, colour=video.colour)
         if options.mode == "both" and options.strategy == "upscale-then-interp":
             spec = MotionSpec(width=wanted.width, height=wanted.height, colour=wanted.colour)
-        means = replace(means, memory_bytes=_after(spec, means))
+        deep = max(video.colour.depth, wanted.colour.depth) > HALF_BITS
+        precision = "f32" if means.precision == "auto" and deep else means.precision
+        means = replace(means, memory_bytes=_after(spec, means), precision=precision)
         between = open_interpolator(networks[INTERPOLATOR], spec, means)
+        means = replace(means, precision=between.session.precision)
     if options.upscales:
         enlarge = open_upscaler(networks.get(options.model), MODELS[options.model], video, wanted, means)
     elif not _as_it_is(video, wanted):
