@@ -4,6 +4,7 @@ PYTEST_ARGS ?= -n 2 --maxschedchunk 1
 BENCH_ARGS ?=
 KILLS_ARGS ?=
 LARGE_ARGS ?=
+MEMORY_ARGS ?=
 FUZZ_ARGS ?=
 MATRIX_ARGS ?=
 LIKENESS_ARGS ?=
@@ -17,7 +18,7 @@ WHEELHOUSE := .cache/wheelhouse
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo demo-cloud test check bench kills large media-matrix likeness fuzz guards faults live materials wheelhouse setup lock pins clean
+.PHONY: help demo demo-cloud test check bench kills large memory media-matrix likeness fuzz guards faults live materials wheelhouse setup lock pins clean
 
 help: ## print this list
 	@echo "uprez: make ..."
@@ -50,6 +51,9 @@ faults: setup materials ## every fault of the store at every kind of request, on
 
 large: setup materials ## 12 GB, 5 GB and a byte, 20,000 objects (LARGE_ARGS="--write docs/large.md" keeps the table)
 	$(BIN)/python tools/large.py $(LARGE_ARGS)
+
+memory: setup materials ## 20,000 frames in one process, and 1080p to 4K in 2 GiB (MEMORY_ARGS="--write docs/memory.md" keeps the table)
+	$(BIN)/python tools/memory.py $(MEMORY_ARGS)
 
 media-matrix: setup ## clips of every kind by Debian's ffmpeg through enhance (MATRIX_ARGS="--write docs/media-matrix.md" keeps the table)
 	$(BIN)/python tools/media_matrix.py $(MATRIX_ARGS)
