@@ -16,6 +16,7 @@ from uprez.enhance.clock import Clock
 from uprez.enhance.interpolate import Interpolator, open_interpolator
 from uprez.enhance.rungs import RUNGS
 from uprez.enhance.session import NoProviderError, Session
+from uprez.enhance.trial import by_speed
 from uprez.enhance.upscale import HALF_BITS, ON_CPU, Means, Upscaler, open_upscaler
 from uprez.errors import MemoryShortError
 from uprez.job import UPRIGHT, Colour, Index, Options, Video
@@ -25,7 +26,7 @@ from uprez.media.scenes import same
 from uprez.media.target import Target
 from uprez.models import MODELS
 from uprez.models.motion import MotionSpec
-from uprez.models.needed import INTERPOLATOR
+from uprez.models.needed import INTERPOLATOR, models_of
 
 PLAIN = "lanczos"
 """The model that only changes how a picture is stored."""
@@ -100,6 +101,12 @@ class Engine:
         return of.session
 
     @property
+    def providers(self) -> str:
+        """What runs the models, by name."""
+        parts = (self._between, self._upscaler)
+        return ", ".join(dict.fromkeys(part.session.provider for part in parts if part is not None))
+
+    @property
     def ladder(self) -> tuple[str, ...]:
         """Every rung that was tried, and what memory made of the pictures."""
         found = [*self._passed_over]
@@ -154,8 +161,19 @@ def open_engine(
     `networks` has what `weights.ensure` gave, by model. `means.memory_bytes` is of the main memory, and limits what
     runs there. Raises NoProviderError where no accepted family runs everything, ModelError where a model does not fit.
     """
+    families = list(dict.fromkeys(rung.family for rung in RUNGS if rung.family in means.families))
     passed: list[str] = []
-    for family in dict.fromkeys(rung.family for rung in RUNGS if rung.family in means.families):
+    if _has_network(options) and ON_CPU.issuperset(families):
+        families, found = by_speed(
+            families,
+            lambda small, made, only: _opened(networks, options, small, made, only, (), reuse=False),
+            options,
+            video,
+            wanted,
+            means,
+        )
+        passed += found
+    for family in families:
         memory = means.memory_bytes if family in ON_CPU else None
         only = replace(means, families=(family,), memory_bytes=memory)
         try:
@@ -163,6 +181,10 @@ def open_engine(
         except NoProviderError as error:
             passed += error.ladder
     raise NoProviderError(means.families, means.precision, passed)
+
+
+def _has_network(options: Options) -> bool:
+    return any(MODELS[name].architecture for name in models_of(options))
 
 
 def _opened(

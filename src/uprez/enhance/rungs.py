@@ -23,6 +23,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
+from uprez.enhance.ncnn_net import Cut, Net, NotTranslatedError
 from uprez.models import Precision
 
 Array = NDArray[np.generic]
@@ -193,15 +194,49 @@ def _open_openvino_itself(data: bytes, how: How) -> tuple[Running, str]:
     try:
         openvino = importlib.import_module("openvino")  # optional, and 50 MB to load
     except ImportError as error:
-        raise UnavailableError('the package openvino is not installed (pip install "uprez[openvino]")') from error
+        raise UnavailableError('the package openvino is not installed (pip install "uprez[cpu]")') from error
     core, outputs = openvino.Core(), [item.name for item in onnx.load_model_from_string(data).graph.output]
     compiled = core.compile_model(core.read_model(data, b""), "CPU", _openvino_config(how))
     return _OpenVino(compiled, outputs), _cpu_name()
 
 
 def _open_cpu(data: bytes, how: How) -> tuple[Running, str]:
-    options = _session_options(how)
-    return _Session(ort.InferenceSession(data, options, providers=["CPUExecutionProvider"])), _cpu_name()
+    return _Session(_on_cpu(data, how)), _cpu_name()
+
+
+def _on_cpu(data: bytes, how: How) -> ort.InferenceSession:
+    return ort.InferenceSession(data, _session_options(how), providers=["CPUExecutionProvider"])
+
+
+class _Ncnn:
+    """A network on ncnn, between two graphs on ONNX Runtime's CPU provider."""
+
+    def __init__(self, data: bytes, how: How) -> None:
+        model = onnx.load_model_from_string(data)
+        cut = Cut(model)
+        self._net = Net(cut, how.threads)
+        self._start, self._end = cut.start, cut.end
+        self._before, self._after = (
+            _Session(_on_cpu(part.SerializeToString(), how)) for part in (cut.before, cut.after)
+        )
+        types = {**self._before.inputs, **self._after.inputs}
+        self.inputs: Mapping[str, type[np.generic]] = {item.name: types[item.name] for item in model.graph.input}
+        self.outputs: Sequence[str] = [item.name for item in model.graph.output]
+
+    def run(self, names: Sequence[str], feed: Mapping[str, Array]) -> Sequence[Array]:
+        seen = self._before.run(self._before.outputs, {name: feed[name] for name in self._before.inputs})
+        tensors = {**feed, **dict(zip(self._before.outputs, seen, strict=True))}
+        tensors[self._end] = self._net(tensors[self._start].astype(np.float32, copy=False))
+        return self._after.run(names, {name: tensors[name] for name in self._after.inputs})
+
+
+def _open_ncnn(data: bytes, how: How) -> tuple[Running, str]:
+    try:
+        return _Ncnn(data, how), _cpu_name()
+    except ImportError as error:
+        raise UnavailableError('the package ncnn is not installed (pip install "uprez[cpu]")') from error
+    except NotTranslatedError as error:
+        raise UnavailableError(str(error)) from error
 
 
 def _session_options(how: How) -> ort.SessionOptions:
@@ -266,6 +301,7 @@ RUNGS: tuple[Rung, ...] = (
     Rung(family="webgpu", provider=_WEBGPU, precision="f32", open=_open_webgpu),
     Rung(family="openvino", provider=_OPENVINO, precision="f32", open=_open_openvino),
     Rung(family="openvino", provider="OpenVINO", precision="f32", open=_open_openvino_itself),
+    Rung(family="cpu", provider="ncnn", precision="f32", open=_open_ncnn),
     Rung(family="cpu", provider="CPUExecutionProvider", precision="f32", open=_open_cpu),
 )
 """The ladder, best first."""

@@ -106,7 +106,7 @@ def open_session(
         name = f"{rung.provider} ({rung.precision})"
         how = How(threads=threads, cache=cache)
         try:
-            if rung.family != "cpu":
+            if rung is not RUNGS[-1]:
                 _prove(rung, made, how, depth)
             inner, device = rung.open(made(rung.precision, False).SerializeToString(), how)
             session = Session(inner, rung, device, (*ladder, f"{name}: runs"))
