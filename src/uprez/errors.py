@@ -4,6 +4,8 @@
     +-- UsageError                2  a flag, a path or a setting is wrong; nothing was started
     +-- InputError                1  this input cannot be enhanced (also a ValueError)
     +-- ModelError                1  a model's weights are missing, wrong or unusable
+    |   +-- MemoryShortError      1  a device has too little memory for it
+    |   +-- NoProviderError       1  nothing on this machine that may be used runs it
     +-- EncodeError               1  no encoder on this machine makes what was asked
     +-- StoreError                1  the store refused or lost something
     |   +-- FetchError            1  a URL could not be read or written
@@ -66,6 +68,14 @@ class ModelError(UprezError):
 
 class MemoryShortError(ModelError):
     """A device has too little memory for what was asked of it; smaller pieces may fit."""
+
+
+class NoProviderError(ModelError):
+    """Nothing that may be used runs a model; `ladder` is what was tried, with the reasons."""
+
+    def __init__(self, message: str, *, hint: str | None = None, ladder: tuple[str, ...] = ()) -> None:
+        super().__init__(message, hint=hint)
+        self.ladder = ladder
 
 
 class EncodeError(UprezError):

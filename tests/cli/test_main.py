@@ -20,6 +20,8 @@ CODES = {
     "UsageError": 2,
     "InputError": 1,
     "ModelError": 1,
+    "MemoryShortError": 1,
+    "NoProviderError": 1,
     "EncodeError": 1,
     "StoreError": 1,
     "DeniedError": 1,

@@ -17,9 +17,9 @@ from small import rife, small_network
 from uprez.enhance import session as sessions
 from uprez.enhance.interpolate import Interpolator
 from uprez.enhance.rungs import RUNGS, Array, How, Rung, Running, UnavailableError
-from uprez.enhance.session import GraphMaker, NoProviderError, Session, open_session
+from uprez.enhance.session import GraphMaker, Session, open_session
 from uprez.enhance.upscale import Means, Upscaler
-from uprez.errors import ModelError
+from uprez.errors import ModelError, NoProviderError
 from uprez.job import Colour
 from uprez.media.frame import Frame, Moment, Samples
 from uprez.models import MODELS, Precision

@@ -15,10 +15,10 @@ from pathlib import Path
 from uprez.enhance.clock import Clock
 from uprez.enhance.interpolate import Interpolator, open_interpolator
 from uprez.enhance.rungs import RUNGS
-from uprez.enhance.session import NoProviderError, Session
+from uprez.enhance.session import Session, no_provider
 from uprez.enhance.trial import by_speed
 from uprez.enhance.upscale import HALF_BITS, ON_CPU, Means, Upscaler, open_upscaler
-from uprez.errors import MemoryShortError
+from uprez.errors import MemoryShortError, NoProviderError
 from uprez.job import UPRIGHT, Colour, Index, Options, Video
 from uprez.media import timeline
 from uprez.media.frame import Frame, Moment
@@ -180,7 +180,7 @@ def open_engine(
             return _opened(networks, options, video, wanted, only, tuple(passed), reuse=reuse)
         except NoProviderError as error:
             passed += error.ladder
-    raise NoProviderError(means.families, means.precision, passed)
+    raise no_provider(means.families, means.precision, passed)
 
 
 def _has_network(options: Options) -> bool:

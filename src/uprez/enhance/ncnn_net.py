@@ -33,6 +33,10 @@ class NotTranslatedError(Exception):
     """A graph has something that ncnn is not asked to do here."""
 
 
+class NoNetworkError(NotTranslatedError):
+    """A graph has no network of the kinds that are translated."""
+
+
 class Cut:
     """A planes graph in three parts: what comes before the network's convolutions, these, and what comes after."""
 
@@ -42,7 +46,7 @@ class Cut:
         inside = [number for number, node in enumerate(graph.node) if node.name.startswith(NETWORK)]
         last = max((at for at in inside if graph.node[at].op_type == "Conv"), default=None)
         if last is None:
-            raise NotTranslatedError("it runs networks of convolutions alone")
+            raise NoNetworkError("it runs networks of convolutions alone")
         self.body = [graph.node[at] for at in inside if at <= last]
         self.constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
         made = {name for node in self.body for name in node.output}

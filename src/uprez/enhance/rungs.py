@@ -23,7 +23,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
-from uprez.enhance.ncnn_net import Cut, Net, NotTranslatedError
+from uprez.enhance.ncnn_net import Cut, Net, NoNetworkError, NotTranslatedError
 from uprez.models import Precision
 
 Array = NDArray[np.generic]
@@ -53,6 +53,10 @@ RUNTIME_ERRORS: tuple[type[Exception], ...] = (
 
 class UnavailableError(Exception):
     """A rung's library or device is not on this machine."""
+
+
+class NotMeantError(UnavailableError):
+    """A rung is for other graphs, which is nothing to tell anybody."""
 
 
 class Running(Protocol):
@@ -235,6 +239,8 @@ def _open_ncnn(data: bytes, how: How) -> tuple[Running, str]:
         return _Ncnn(data, how), _cpu_name()
     except ImportError as error:
         raise UnavailableError('the package ncnn is not installed (pip install "uprez[cpu]")') from error
+    except NoNetworkError as error:
+        raise NotMeantError(str(error)) from error
     except NotTranslatedError as error:
         raise UnavailableError(str(error)) from error
 

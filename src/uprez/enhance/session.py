@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 import onnx
 
-from uprez.enhance.rungs import RUNGS, RUNTIME_ERRORS, Array, How, Rung, Running, UnavailableError, line
-from uprez.errors import MemoryShortError, ModelError
+from uprez.enhance.rungs import RUNGS, RUNTIME_ERRORS, Array, How, NotMeantError, Rung, Running, UnavailableError, line
+from uprez.errors import MemoryShortError, ModelError, NoProviderError
 from uprez.job import Precision
 from uprez.media.frame import Samples
 from uprez.models import Precision as Computed
@@ -111,6 +111,8 @@ def open_session(
             inner, device = rung.open(made(rung.precision, False).SerializeToString(), how)
             session = Session(inner, rung, device, (*ladder, f"{name}: runs"))
             session.call(_blank(made(rung.precision, False)))
+        except NotMeantError:
+            continue
         except UnavailableError as error:
             ladder.append(f"{name}: {error}")
         except MemoryShortError:
@@ -123,20 +125,18 @@ def open_session(
             ladder.append(f"{name}: {line(error)}")
         else:
             return session
-    raise NoProviderError(families, precision, ladder)
+    raise no_provider(families, precision, ladder)
 
 
-class NoProviderError(ModelError):
-    """No rung of the families runs a graph; `ladder` has the reasons."""
-
-    def __init__(self, families: Sequence[str], precision: Precision, ladder: Sequence[str]) -> None:
-        super().__init__(
-            f"no execution provider of {', '.join(families) or '(no family)'} runs this model here"
-            + ("" if precision == "auto" else f" in {precision}")
-            + "".join(f"; {step}" for step in ladder),
-            hint=f"families that uprez knows: {', '.join(dict.fromkeys(rung.family for rung in RUNGS))}",
-        )
-        self.ladder = tuple(ladder)
+def no_provider(families: Sequence[str], precision: Precision, ladder: Sequence[str]) -> NoProviderError:
+    """Say that no rung of the families runs a graph."""
+    return NoProviderError(
+        f"no execution provider of {', '.join(families) or '(no family)'} runs this model here"
+        + ("" if precision == "auto" else f" in {precision}")
+        + "".join(f"; {step}" for step in ladder),
+        hint=f"families that uprez knows: {', '.join(dict.fromkeys(rung.family for rung in RUNGS))}",
+        ladder=tuple(ladder),
+    )
 
 
 def _prove(rung: Rung, make: GraphMaker, how: How, depth: int) -> None:

@@ -14,8 +14,8 @@ from typing import Protocol
 
 import numpy as np
 
-from uprez.enhance.session import NoProviderError
 from uprez.enhance.upscale import Means
+from uprez.errors import NoProviderError
 from uprez.job import Options, Video
 from uprez.media.frame import Frame, Moment
 from uprez.media.target import Target
