@@ -163,7 +163,9 @@ def open_engine(
     """
     families = list(dict.fromkeys(rung.family for rung in RUNGS if rung.family in means.families))
     passed: list[str] = []
-    if _has_network(options) and ON_CPU.issuperset(families):
+    if not _has_network(options):
+        families.sort(key=lambda family: family == "openvino")  # it takes longer to start than it would ever save
+    elif ON_CPU.issuperset(families):
         families, found = by_speed(
             families,
             lambda small, made, only: _opened(networks, options, small, made, only, (), reuse=False),
