@@ -26,6 +26,7 @@ from uprez.models.needed import models_of
 _TRIAL_PX, _TRIAL_MACS = 64 * 48, 12_000_000_000
 """Pixels of a picture at least, and multiply-accumulates about: some tenths of a second on two cores."""
 _TRIALS = 3
+_LEAST_SIDE = 32
 
 
 class Makes(Protocol):
@@ -79,9 +80,10 @@ def _timed(engine: Makes, moments: Sequence[Moment]) -> float:
 
 
 def _smaller(video: Video, wanted: Target, most_px: int) -> tuple[Video, Target]:
-    """Give a video of so many pixels at most, and its result, in the same proportion."""
+    """Give a video of so many pixels at most, and its result, as much larger."""
     share = min(1.0, (most_px / (video.width * video.height)) ** 0.5)
-    width, height = (max(32, int(side * share) // 4 * 4) for side in (video.width, video.height))
+    width, height = (max(_LEAST_SIDE, int(side * share) // 4 * 4) for side in (video.width, video.height))
+    width, height = min(width, most_px // height // 4 * 4), min(height, most_px // width // 4 * 4)
     small = replace(video, width=width, height=height)
     by = wanted.width / video.shown_size[0]
     made = replace(
