@@ -87,7 +87,7 @@ def due(house: House, run: Run) -> list[tuple[int, bytes]]:
     ("lie", "said"),
     [
         ("black", "black"),
-        ("shifted", "shows the frame 1 earlier"),
+        ("shifted", "shows the source's frame 1 earlier"),
         ("swapped", "has its two chroma planes swapped|has red and blue swapped"),
         ("another", "does not look like|shows the frame"),
         ("truncated", "packets, the plan says 12|cannot be read|damaged"),

@@ -227,7 +227,7 @@ def moved_on(rented: Rented, ran: Ran, reasons: tuple[str, ...]) -> None:
 @pytest.mark.parametrize(
     ("lie", "reason"),
     [
-        ("shifted", "it gets no more work: segment 1: frame .* shows the frame 1 earlier"),
+        ("shifted", "it gets no more work: segment 1: frame .* shows the source's frame 1 earlier"),
         ("dies", "it gets no more work: the encoder was struck by the test"),
     ],
 )

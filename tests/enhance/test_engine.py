@@ -255,7 +255,7 @@ def test_identical_frames_are_made_once(opened: Open, mode: Mode, strategy: Stra
 
 
 @given(st.lists(st.tuples(st.integers(0, 2), st.booleans(), st.booleans()), max_size=12), st.booleans())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_reuse_changes_nothing_but_the_work(steps: list[tuple[int, bool, bool]], again: bool) -> None:
     """Whatever comes after whatever: planes, pts and damage are those without reuse, and a frame is its own."""
     waves_ = Waves(width=8, height=8, colour=COLOUR)

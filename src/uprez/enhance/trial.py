@@ -23,9 +23,9 @@ from uprez.models import MODELS
 from uprez.models.graphs import plane_shapes
 from uprez.models.needed import models_of
 
-_TRIAL_PX, _TRIAL_MACS = 64 * 48, 12_000_000_000
+_TRIAL_PX, _TRIAL_MACS = 64 * 48, 6_000_000_000
 """Pixels of a picture at least, and multiply-accumulates about: some tenths of a second on two cores."""
-_TRIALS = 3
+_TRIALS = 2
 _LEAST_SIDE = 32
 
 

@@ -101,7 +101,7 @@ def values(param: bytes) -> bytes:
 
 PARAM = network(1)
 VALUES = values(PARAM)
-SLOW = settings(max_examples=150, deadline=timedelta(seconds=5))
+SLOW = settings(max_examples=50, deadline=timedelta(seconds=5))
 
 
 def by_ncnn(folder: Path, param: bytes, weights: bytes, rgb: Array) -> Array:

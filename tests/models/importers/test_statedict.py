@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from uprez.errors import ModelError
 from uprez.models.importers import read_state
 
-SLOW = settings(max_examples=200, deadline=timedelta(seconds=5))
+SLOW = settings(max_examples=60, deadline=timedelta(seconds=5))
 TWO = {"module.a.weight": (2, 3), "module.a.bias": (2,)}
 
 
@@ -262,7 +262,7 @@ def test_a_truncated_file_is_refused_wherever_it_ends(end: int) -> None:
 
 
 @given(st.integers(0, len(GOOD) - 1), st.integers(0, 255))
-@settings(max_examples=400, deadline=timedelta(seconds=5))
+@settings(max_examples=120, deadline=timedelta(seconds=5))
 def test_a_damaged_file_is_refused_or_read(place: int, value: int) -> None:
     """A state dict with one byte changed is read, all its numbers finite, or refused; never another exception."""
     try:
@@ -273,7 +273,7 @@ def test_a_damaged_file_is_refused_or_read(place: int, value: int) -> None:
 
 
 @given(st.integers(0, len(WORDS) - 1), st.integers(0, 255))
-@settings(max_examples=300, deadline=timedelta(seconds=5))
+@settings(max_examples=100, deadline=timedelta(seconds=5))
 def test_damaged_words_are_refused_or_read(place: int, value: int) -> None:
     """The same of one byte of the words alone, under a right checksum."""
     words = WORDS[:place] + bytes([value]) + WORDS[place + 1 :]
@@ -284,7 +284,7 @@ def test_damaged_words_are_refused_or_read(place: int, value: int) -> None:
 
 
 @given(st.binary(max_size=60))
-@settings(max_examples=300, deadline=timedelta(seconds=5))
+@settings(max_examples=100, deadline=timedelta(seconds=5))
 def test_any_words_are_refused_or_read(words: bytes) -> None:
     """Any bytes in the place of a tensor's words bring a dict or ModelError."""
     try:
