@@ -13,7 +13,7 @@ CHANGING = (
     (r"\d+\.\d\d fps", "FPS"),
     (r"/\S*/(?=output/)", ""),
     (r"\d+ CPU cores", "CORES"),
-    (r"\b(CPUExecutionProvider|OpenVINO(ExecutionProvider)?|(?<=Ready: )ncnn)\b", "PROVIDER"),
+    (r"\b(CPUExecutionProvider|OpenVINO(ExecutionProvider)?|(?<=Ready: )ncnn|(?<=libx264, )ncnn)\b", "PROVIDER"),
     (r"(PROVIDER \(f32\), libx264 on ).*", r"\1DEVICE"),
     (r"\d+\.\d MB\)", "MB)"),
     (r"127\.0\.0\.1:\d+", "HOST"),
