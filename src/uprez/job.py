@@ -81,6 +81,11 @@ class Options:
         """Frames are made between the source's."""
         return self.mode != "upscale"
 
+    @property
+    def interpolates_last(self) -> bool:
+        """Frames are made between pictures that are larger already."""
+        return self.mode == "both" and self.strategy == "upscale-then-interp"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Colour:

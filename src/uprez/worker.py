@@ -6,11 +6,10 @@ It knows its sheet and nothing else: no credential, no configuration, no other m
 from __future__ import annotations
 
 import contextlib
-import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial
@@ -18,7 +17,7 @@ from pathlib import Path, PurePosixPath
 from typing import TypeVar
 
 from uprez import wire
-from uprez.enhance import memory, pipeline
+from uprez.enhance import memory, pipeline, trial
 from uprez.enhance.clock import Clock
 from uprez.enhance.engine import Engine, open_engine, share_between
 from uprez.enhance.feed import Feed
@@ -40,7 +39,6 @@ from uprez.logbook import Logbook, Progress, Reporter, starts
 from uprez.machine import Machine
 from uprez.media import decode, encode, mux, probe, timeline, verify
 from uprez.media.containers import carried
-from uprez.media.frame import Frame, Moment
 from uprez.media.likeness import Finding
 from uprez.media.target import Target, target
 from uprez.media.witness import Witness, findings
@@ -55,8 +53,6 @@ MARKER = "VASTAI_PIPELINE_COMPLETED_SUCCESSFULLY"
 
 PUBLISH_PAUSES_S = (5.0, 15.0, 60.0, 120.0, 120.0)
 """Between tries to publish what was made, when the store does not take it: it was work, and it lies here safely."""
-COMPILED = "UPREZ_COMPILED"
-"""Variable: the folder of this machine for what providers compile, kept from lease to lease."""
 READ_BY_RANGES = Fraction(1, 3)
 """Of an input from afar, what is read where it lies."""
 T = TypeVar("T")
@@ -116,7 +112,7 @@ class _Worker:
         self.reporter = reporter
         self._scratch = scratch
         self._engine: tuple[object, Engine] | None = None
-        self._compiled = Path(os.environ.get(COMPILED) or scratch.parent / "compiled")
+        self._compiled = scratch.parent / "compiled"
         self._proved: list[Plan] = []
         self._shares: dict[str, Fraction] = {}
         """Of each job's input, how much was asked for here; a part that is read twice counts twice."""
@@ -276,6 +272,7 @@ class _Worker:
             without=task.without,
         )
         engine = self._open(options, video, wanted, families, choice.encoding)
+        between = share_between(index, first, options)
         frames = list(
             decode.frames(
                 self._source(task),
@@ -286,8 +283,7 @@ class _Worker:
                 deinterlace=options.deinterlace,
             )
         )
-        moments = _moments(frames, options)
-        seconds = _measured(engine, moments, share_between(index, first, options))
+        seconds = trial.seconds_per_frame(engine, trial.moments(frames, between=options.interpolates), between)
         session = engine.session
         return Preflight(
             family=session.family,
@@ -449,25 +445,6 @@ class _Worker:
             yield path
         finally:
             path.unlink(missing_ok=True)
-
-
-def _moments(frames: Sequence[Frame], options: Options) -> list[Moment]:
-    """Give what an output frame may be made of, the most work last."""
-    moments = [Moment(left=frames[0], right=frames[0])]
-    if options.interpolates and len(frames) > 1:
-        moments.append(Moment(left=frames[0], right=frames[1], fraction=Fraction(1, 2)))
-    return moments
-
-
-def _measured(engine: Engine, moments: Sequence[Moment], between: Fraction) -> float:
-    """Measure the seconds of an output frame, of which a part lie between the source's; sessions have run before."""
-    took = []
-    for moment in moments:
-        engine.begin()
-        began = time.monotonic()
-        engine.frame(moment)
-        took.append(time.monotonic() - began)
-    return float(took[0] * (1 - between) + took[-1] * between)
 
 
 def _given(value: T | None, what: str) -> T:

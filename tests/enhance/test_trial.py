@@ -39,6 +39,9 @@ class Slow:
     providers: str
     seen: list[Moment] = field(default_factory=list)
 
+    def begin(self) -> None:
+        """Nothing is kept."""
+
     def frame(self, moment: Moment) -> Frame:
         """Make a frame."""
         self.clock.now += self.seconds

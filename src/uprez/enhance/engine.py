@@ -17,7 +17,7 @@ from uprez.enhance.interpolate import Interpolator, open_interpolator
 from uprez.enhance.rungs import RUNGS
 from uprez.enhance.session import Session, no_provider
 from uprez.enhance.trial import by_speed
-from uprez.enhance.upscale import HALF_BITS, ON_CPU, Means, Upscaler, open_upscaler
+from uprez.enhance.upscale import ON_CPU, Means, Upscaler, open_upscaler
 from uprez.errors import MemoryShortError, NoProviderError
 from uprez.job import UPRIGHT, Colour, Index, Options, Video
 from uprez.media import timeline
@@ -81,7 +81,7 @@ class Engine:
         *,
         reuse: bool = True,
     ) -> None:
-        self._after = options.mode == "both" and options.strategy == "upscale-then-interp"
+        self._after = options.interpolates_last
         self._upscaler = enlarge
         self._between = between
         self._passed_over = ladder
@@ -202,10 +202,9 @@ def _opened(
     enlarge = between = None
     if options.interpolates:
         spec = MotionSpec(width=video.width, height=video.height, colour=video.colour)
-        if options.mode == "both" and options.strategy == "upscale-then-interp":
+        if options.interpolates_last:
             spec = MotionSpec(width=wanted.width, height=wanted.height, colour=wanted.colour)
-        deep = max(video.colour.depth, wanted.colour.depth) > HALF_BITS
-        precision = "f32" if means.precision == "auto" and deep else means.precision
+        precision = means.precision_for(video.colour, wanted.colour)
         means = replace(means, memory_bytes=_after(spec, means), precision=precision)
         between = open_interpolator(networks[INTERPOLATOR], spec, means)
         means = replace(means, precision=between.session.precision)

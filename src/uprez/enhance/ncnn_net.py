@@ -69,11 +69,8 @@ class Cut:
         outputs = [item.name for item in graph.output]
         given = [name for name in names if name in wanted]
         self.before = extractor.extract_model(self.planes, self.between)
-        self.after = extractor.extract_model([*self.between_after(wanted), self.end, *given], outputs)
-
-    def between_after(self, wanted: set[str]) -> list[str]:
-        """Give what the last part takes of the first."""
-        return [name for name in self.between if name in wanted]
+        kept = [name for name in self.between if name in wanted]
+        self.after = extractor.extract_model([*kept, self.end, *given], outputs)
 
 
 def translated(cut: Cut) -> tuple[str, bytes]:
@@ -118,10 +115,6 @@ class _Writer:
     def text(self) -> str:
         """Give the text."""
         return "\n".join([_MAGIC, f"{len(self._lines)} {self._blobs}", *self._lines, ""])
-
-    def name_of(self, tensor: str) -> str:
-        """Give the name of a tensor's blob."""
-        return self._blob(tensor)
 
     def _blob(self, tensor: str) -> str:
         return self._names.setdefault(tensor, f"b{len(self._names)}")

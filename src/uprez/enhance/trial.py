@@ -36,6 +36,9 @@ class Makes(Protocol):
     def providers(self) -> str:
         """What runs the models, by name."""
 
+    def begin(self) -> None:
+        """Forget what was made: nothing is reused."""
+
     def frame(self, moment: Moment) -> Frame:
         """Make the frame of one moment."""
 
@@ -56,7 +59,7 @@ def by_speed(
         return families, []
     work = sum(MODELS[name].macs_per_pixel for name in models_of(options))
     small, made = _smaller(video, wanted, max(_TRIAL_PX, _TRIAL_MACS // work))
-    moments = _trial_moments(small, between=options.interpolates)
+    shown = moments(_noise(small), between=options.interpolates)
     took: dict[str, float] = {}
     said: list[str] = []
     for family in families:
@@ -65,17 +68,31 @@ def by_speed(
             engine = open_(small, made, only)
         except NoProviderError:
             continue
-        took[family] = min(_timed(engine, moments) for _ in range(_TRIALS))
+        took[family] = min(sum(_took(engine, moment) for moment in shown) for _ in range(_TRIALS))
         milliseconds = round(1000 * took[family])
         said.append(f"{family}: {milliseconds} ms for {small.width}x{small.height} ({engine.providers})")
     ordered = sorted(families, key=lambda family: took.get(family, 0.0))
     return ordered, said if len(took) > 1 else []
 
 
-def _timed(engine: Makes, moments: Sequence[Moment]) -> float:
+def seconds_per_frame(engine: Makes, shown: Sequence[Moment], between: Fraction) -> float:
+    """Measure the seconds of an output frame, of which a part lie between the source's; sessions have run before."""
+    took = [_took(engine, moment) for moment in shown]
+    return float(took[0] * (1 - between) + took[-1] * between)
+
+
+def moments(frames: Sequence[Frame], *, between: bool) -> list[Moment]:
+    """Give what an output frame may be made of, the most work last: a frame and, if so, a place between two."""
+    made = [Moment(left=frames[0], right=frames[0])]
+    if between and len(frames) > 1:
+        made.append(Moment(left=frames[0], right=frames[1], fraction=Fraction(1, 2)))
+    return made
+
+
+def _took(engine: Makes, moment: Moment) -> float:
+    engine.begin()
     began = time.perf_counter()
-    for moment in moments:
-        engine.frame(moment)
+    engine.frame(moment)
     return time.perf_counter() - began
 
 
@@ -92,19 +109,12 @@ def _smaller(video: Video, wanted: Target, most_px: int) -> tuple[Video, Target]
     return small, made
 
 
-def _trial_moments(video: Video, *, between: bool) -> list[Moment]:
-    """Give noise to look at; `between`: also a place between two pictures of it."""
+def _noise(video: Video) -> list[Frame]:
+    """Give two pictures of noise."""
     random = np.random.default_rng(0)
     low, high, kind = (64, 192, np.uint8) if video.colour.depth == 8 else (256, 768, np.uint16)
-    frames = [
-        Frame(
-            planes=tuple(
-                random.integers(low, high, shape, kind)
-                for shape in plane_shapes(video.width, video.height, video.colour).values()
-            ),
-            pts=number,
-        )
+    shapes = plane_shapes(video.width, video.height, video.colour).values()
+    return [
+        Frame(planes=tuple(random.integers(low, high, shape, kind) for shape in shapes), pts=number)
         for number in range(2)
     ]
-    moments = [Moment(left=frames[0], right=frames[0])]
-    return [*moments, Moment(left=frames[0], right=frames[1], fraction=Fraction(1, 2))] if between else moments

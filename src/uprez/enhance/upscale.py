@@ -54,18 +54,18 @@ class Means:
     """A folder of this machine for what providers compile."""
     say: Say = lambda _: None
 
-    def open(self, make: GraphMaker, source: Colour, target: Colour) -> Session:
-        """Open a graph from pictures that are stored in one way to those in another; raises as `open_session`.
+    def precision_for(self, source: Colour, target: Colour) -> Precision:
+        """Say how to compute: of its own accord nothing of more than 10 bits goes through float16, which has 11."""
+        deep = max(source.depth, target.depth) > HALF_BITS
+        return "f32" if self.precision == "auto" and deep else self.precision
 
-        Of its own accord nothing of more than 10 bits goes through float16, which has 11.
-        """
-        deep = max(source.depth, target.depth)
-        precision = "f32" if self.precision == "auto" and deep > HALF_BITS else self.precision
+    def open(self, make: GraphMaker, source: Colour, target: Colour) -> Session:
+        """Open a graph from pictures that are stored in one way to those in another; raises as `open_session`."""
         return open_session(
             make,
             families=self.families,
             threads=self.threads,
-            precision=precision,
+            precision=self.precision_for(source, target),
             cache=self.cache,
             depth=source.depth,
         )

@@ -49,7 +49,7 @@ def estimate(video: Video, options: Options) -> Estimate:
 
 def _macs(video: Video, options: Options, wanted: Target, source: int, frames: int) -> int:
     """Count the networks' multiply-accumulates; a frame that is shown again is not computed again."""
-    first = options.interpolates and options.strategy == "interp-then-upscale"
+    first = options.interpolates and not options.interpolates_last
     size, result_size = video.width * video.height, wanted.width * wanted.height
     larger = (frames if first else min(source, frames)) * size
     between = frames * (size if first else result_size)

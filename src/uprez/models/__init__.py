@@ -64,7 +64,6 @@ class Model:
     """It may see a part of a picture; False: motion is looked for in the whole."""
     working_bytes: Mapping[str, int] = field(default_factory=dict)
     """Main memory for each input pixel while it runs in f32, by the family of what runs it; measured."""
-    precisions: tuple[Precision, ...] = ("f32", "f16")
     macs_per_pixel: int = 0
     """Multiply-accumulates per input pixel of the network alone."""
     source: WheelSource | None = None
@@ -180,7 +179,6 @@ MODELS: dict[str, Model] = {
         native_scale=1,
         scales=(Fraction(1), Fraction(4)),
         licence="MIT",
-        precisions=("f32",),
     ),
     "identity": Model(
         name="identity",
@@ -189,6 +187,5 @@ MODELS: dict[str, Model] = {
         native_scale=1,
         scales=(Fraction(1), Fraction(1)),
         licence="MIT",
-        precisions=("f32",),
     ),
 }
