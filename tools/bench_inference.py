@@ -20,6 +20,7 @@ import bench_page
 import materials
 from bench_page import Section, Setting
 from uprez.enhance.engine import open_engine
+from uprez.enhance.ncnn_net import Cut, Net
 from uprez.enhance.rungs import RUNGS, How
 from uprez.enhance.session import Session
 from uprez.enhance.upscale import Means
@@ -29,6 +30,7 @@ from uprez.media import decode, probe
 from uprez.media.frame import Frame, Moment
 from uprez.media.target import target
 from uprez.models import MODELS
+from uprez.models.graphs import GraphSpec, planes_graph
 
 TITLE = bench_page.TITLES[2]
 MODEL = "realesr-animevideov3"
@@ -145,6 +147,8 @@ def _product(side: int) -> Timed:
 def _bare(path: Path, video: Video, like: Session, threads: int) -> Callable[[], object]:
     """Open the network alone, its size fixed as the whole stage's is, on the rung that runs that."""
     network = onnx.load_model(path)
+    if like.provider == "ncnn":
+        return _bare_ncnn(network, video, threads)
     given = network.graph.input[0]
     shape = (1, 3, video.height, video.width)
     for dimension, side in zip(given.type.tensor_type.shape.dim, shape, strict=True):
@@ -153,3 +157,19 @@ def _bare(path: Path, video: Video, like: Session, threads: int) -> Callable[[],
     running, _ = rung.open(network.SerializeToString(), How(threads=threads))
     feed = {given.name: np.random.default_rng(0).random(shape, np.float32)}
     return lambda: running.run(running.outputs, feed)
+
+
+def _bare_ncnn(network: onnx.ModelProto, video: Video, threads: int) -> Callable[[], object]:
+    """Open what ncnn is given of a stage: all convolutions, without the shuffle of their result."""
+    width, height = video.width, video.height
+    spec = GraphSpec(
+        width=width,
+        height=height,
+        out_width=width,
+        out_height=height,
+        native_scale=4,
+        source=video.colour,
+        target=video.colour,
+    )
+    net = Net(Cut(planes_graph(network, spec)), threads)
+    return partial(net, np.random.default_rng(0).random((1, 3, video.height, video.width), np.float32))

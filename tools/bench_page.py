@@ -24,7 +24,7 @@ TITLES = (
     "On a GPU",
 )
 """The sections that `make bench` makes, in their order; those by other commands come after them and stay."""
-OURS = ("uprez", "onnxruntime", "onnxruntime-ep-openvino", "openvino", "av", "numpy")
+OURS = ("uprez", "onnxruntime", "onnxruntime-ep-openvino", "openvino", "ncnn", "av", "numpy")
 LINE = 120
 BUSY = 0.5
 """Load average from which on the figures are marked as taken on a busy machine."""

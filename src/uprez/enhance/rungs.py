@@ -220,9 +220,7 @@ class _Ncnn:
         cut = Cut(model)
         self._net = Net(cut, how.threads)
         self._start, self._end = cut.start, cut.end
-        self._before, self._after = (
-            _Session(_on_cpu(part.SerializeToString(), how)) for part in (cut.before, cut.after)
-        )
+        self._before, self._after = (_Session(_beside(part, how)) for part in (cut.before, cut.after))
         types = {**self._before.inputs, **self._after.inputs}
         self.inputs: Mapping[str, type[np.generic]] = {item.name: types[item.name] for item in model.graph.input}
         self.outputs: Sequence[str] = [item.name for item in model.graph.output]
@@ -232,6 +230,13 @@ class _Ncnn:
         tensors = {**feed, **dict(zip(self._before.outputs, seen, strict=True))}
         tensors[self._end] = self._net(tensors[self._start].astype(np.float32, copy=False))
         return self._after.run(names, {name: tensors[name] for name in self._after.inputs})
+
+
+def _beside(part: onnx.ModelProto, how: How) -> ort.InferenceSession:
+    """Open a graph that takes turns with ncnn, whose threads want the cores that waiting ones would spin on."""
+    options = _session_options(how)
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    return ort.InferenceSession(part.SerializeToString(), options, providers=["CPUExecutionProvider"])
 
 
 def _open_ncnn(data: bytes, how: How) -> tuple[Running, str]:

@@ -23,9 +23,10 @@ from uprez.models import MODELS
 from uprez.models.graphs import plane_shapes
 from uprez.models.needed import models_of
 
-_TRIAL_PX, _TRIAL_MACS = 64 * 48, 6_000_000_000
-"""Pixels of a picture at least, and multiply-accumulates about: some tenths of a second on two cores."""
-_TRIALS = 2
+_TRIAL_PX, _TRIAL_MACS = 64 * 48, 16_000_000_000
+"""Pixels of a picture at least, and multiply-accumulates about: a fifth of a second on two cores."""
+_TRIALS = 4
+"""The best counts: the first ones fill caches, and a runtime's threads may at first share a core."""
 _LEAST_SIDE = 32
 
 
