@@ -64,7 +64,7 @@ likeness: setup materials ## good clips that are hard to judge, and wrong pictur
 fuzz: setup ## 10,000 damaged small videos through probe and decode (FUZZ_ARGS="--write docs/fuzz.md" keeps the table)
 	$(BIN)/python tools/fuzz.py $(FUZZ_ARGS)
 
-guards: setup materials ## ten guards taken out of copies of uprez, and the tests that must then fail
+guards: setup materials ## guards taken out of copies of uprez, and the tests that must then fail
 	$(BIN)/python tools/guards.py
 
 live: setup materials ## rent on the real Vast.ai, at most 0.05 USD, and note its answers (UPREZ_LIVE=yes; asks first)

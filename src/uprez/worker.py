@@ -34,7 +34,7 @@ from uprez.errors import (
     UprezError,
     VerifyError,
 )
-from uprez.job import Encoding, Index, Options, Plan, Preflight, Segment, Survey, Video
+from uprez.job import Encoding, Index, Options, Plan, Preflight, Segment, Survey
 from uprez.logbook import Logbook, Progress, Reporter, starts
 from uprez.machine import Machine
 from uprez.media import decode, encode, mux, probe, timeline, verify
@@ -271,7 +271,7 @@ class _Worker:
             threads=task.threads,
             without=task.without,
         )
-        engine = self._open(options, video, wanted, families, choice.encoding)
+        engine = self._open(options, index, wanted, families, choice.encoding)
         between = share_between(index, first, options)
         frames = list(
             decode.frames(
@@ -305,7 +305,7 @@ class _Worker:
         title = f"segment {segment.number + 1} of {len(plan.segments)}"
         self.log.say(f"Enhancing {task.name}, {title}: {segment.count} frames")
         wanted = target(index.video, options)
-        engine = self._follow(plan, index.video, wanted)
+        engine = self._follow(plan, index, wanted)
         first, count = times.needed(segment.first, segment.count)
         url, threads = self._source(task, Fraction(count, len(index.pts))), encoding.threads
         frames = decode.frames(url, index, first, count, threads=threads, deinterlace=options.deinterlace)
@@ -342,15 +342,15 @@ class _Worker:
             self.log.say(f"[WARN] frame {segment.first + number} {finding.text}")
         return tuple(sorted(found))
 
-    def _follow(self, plan: Plan, video: Video, wanted: Target) -> Engine:
+    def _follow(self, plan: Plan, index: Index, wanted: Target) -> Engine:
         """Open what the plan says, and prove before the first frame that this machine's segments join the others."""
         ready, encoding = plan.preflight, plan.preflight.encoding
-        engine = self._open(plan.options, video, wanted, (ready.family,), encoding)
+        engine = self._open(plan.options, index, wanted, (ready.family,), encoding)
         if engine.session.precision != ready.precision:
             raise PlanError(f"the plan wants {ready.precision}, {engine.session.provider} runs differently here")
         if plan not in self._proved:
             try:
-                extradata = encode.trial(encoding, encode.picture(video, plan.options, wanted))
+                extradata = encode.trial(encoding, encode.picture(index.video, plan.options, wanted))
             except EncodeError as error:  # nothing is wrong with the encoder where the plan was made
                 raise PlanError(f"this machine cannot follow the plan: {error.message}") from error
             if extradata != ready.extradata_sha256:
@@ -394,10 +394,18 @@ class _Worker:
             return wire.load(kind, path.read_bytes(), where=f"the {kind.__name__.lower()} of this task")
 
     def _open(
-        self, options: Options, video: Video, wanted: Target, families: tuple[str, ...], encoding: Encoding
+        self, options: Options, index: Index, wanted: Target, families: tuple[str, ...], encoding: Encoding
     ) -> Engine:
         """Open the models for this picture, or take those that are open already: compiling costs seconds."""
-        kind = (options.mode, options.strategy, options.model, options.precision)
+        video = index.video
+        _, frames = timeline.select(index, options.start, options.duration)
+        kind = (
+            options.mode,
+            options.strategy,
+            options.model,
+            options.precision,
+            trial.is_worth(options, video, frames),
+        )
         opening = (kind, video.width, video.height, video.colour, video.turn, wanted, encoding)
         held = self._engine
         if held is None or held[0] != opening or held[1].session.family not in families:
@@ -410,7 +418,8 @@ class _Worker:
                 cache=self._compiled,
                 say=self.log.say,
             )
-            held = self._engine = (opening, open_engine(self._networks(options), options, video, wanted, means))
+            engine = open_engine(self._networks(options), options, video, wanted, means, frames=frames)
+            held = self._engine = (opening, engine)
         engine = held[1]
         engine.begin()
         session = engine.session

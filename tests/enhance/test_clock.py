@@ -43,6 +43,26 @@ def test_the_block_is_timed_and_nothing_around_it(watch: Watch) -> None:
     assert clock.stage().name in STAGES
 
 
+def test_what_runs_at_once_takes_its_time_once(watch: Watch) -> None:
+    """Blocks that overlap, as those of several threads do: every frame counts, and a second only once."""
+    clock = Clock(name="upscale")
+    one, other = clock.running(), clock.running()
+    with one:
+        watch.now += 1
+        with other:
+            watch.now += 1
+    third, last = clock.running(), clock.running()
+    third.__enter__()
+    watch.now += 1
+    last.__enter__()
+    watch.now += 1
+    third.__exit__(None, None, None)
+    watch.now += 1
+    last.__exit__(None, None, None)
+    watch.now += 10
+    assert clock.stage() == Stage(name="upscale", seconds=5.0, frames=4)
+
+
 def test_a_block_that_fails_took_its_time_and_made_nothing(watch: Watch) -> None:
     """The error goes on as it was."""
     clock = Clock(name="encode")

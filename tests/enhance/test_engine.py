@@ -9,12 +9,14 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pictures import Waves, psnr, stored
 from plain import COLOUR, VIDEO
+from small import small_network
 from uprez.enhance import session as sessions
 from uprez.enhance.clock import Clock
 from uprez.enhance.engine import Engine, Larger, open_engine
@@ -275,6 +277,28 @@ def test_reuse_changes_nothing_but_the_work(steps: list[tuple[int, bool, bool]],
     assert larger[True].reused <= sum(shown for *_, shown in steps) * (1 + again)
 
 
+@pytest.mark.parametrize("mode", ["upscale", "both"])
+def test_frames_at_once_are_those_one_by_one(rife_file: Path, tmp_path: Path, mode: Mode) -> None:
+    """The same pictures in the same order, and of identical frames one; ncnn is what makes two at once."""
+    options = Options(mode=mode, model="realesr-animevideov3", scale=Fraction(2), codec="ffv1")
+    larger = tmp_path / "network.onnx"
+    onnx.save_model(small_network(4), larger)
+    engine = open_engine({"rife": rife_file, options.model: larger}, options, video(), target(video(), options), MEANS)
+    assert "ncnn" in engine.providers
+    one, two, three = (waves().at(number, pts=number) for number in range(3))
+    places = (
+        [one, (one, two, Fraction(1, 2)), two, identical(two, pts=7), three] if mode == "both" else [one, two, three]
+    )
+    due = [engine.frame(moment) for moment in moments(*places)]
+    reused = engine.reused
+    engine.begin()
+    made = list(engine.frames(moments(*places)))
+    assert [frame.pts for frame in made] == [frame.pts for frame in due]
+    assert engine.reused == reused
+    for got, wanted in zip(made, due, strict=True):
+        assert max(int(np.abs(a.astype(int) - b).max()) for a, b in zip(got.planes, wanted.planes, strict=True)) <= 1
+
+
 def test_what_is_only_made_something_of_is_not_reused() -> None:
     """A frame that was enlarged for those between counts as reused only once it is shown a second time."""
     larger = Larger(lambda frame: frame, Clock(name="upscale"))
@@ -372,6 +396,16 @@ def test_the_ladder_and_the_provider_are_of_the_whole(opened: Open) -> None:
     engine = opened(replace(OPTIONS, mode="both", scale=Fraction(2)))
     assert (engine.session.family, engine.session.precision) == ("cpu", "f32")
     assert engine.ladder == ("CPUExecutionProvider (f32): runs",)
+
+
+@pytest.mark.parametrize(("frames", "is_tried"), [(1, False), (1_000_000, True), (None, True)])
+def test_a_short_job_takes_what_starts_soonest(rife_file: Path, frames: int | None, is_tried: bool) -> None:
+    """A trial would take longer than it saves; a long job, or one of unknown length, has one."""
+    means = replace(MEANS, families=("openvino", "cpu"))
+    engine = open_engine({"rife": rife_file}, OPTIONS, video(), target(video(), OPTIONS), means, frames=frames)
+    assert any(" ms for " in step for step in engine.ladder) == is_tried
+    if not is_tried:
+        assert (engine.session.family, engine.ladder) == ("cpu", ("CPUExecutionProvider (f32): runs",))
 
 
 def test_nothing_is_opened_where_no_family_runs_all(rife_file: Path) -> None:

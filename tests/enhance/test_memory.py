@@ -7,7 +7,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,12 +20,13 @@ from small import small_network
 from starved import large
 from uprez.enhance import memory
 from uprez.enhance import session as sessions
+from uprez.enhance.engine import Engine
 from uprez.enhance.rungs import RUNGS, Array, How, Running
 from uprez.enhance.upscale import LEAST_TILE_PX, Means, Upscaler
 from uprez.errors import MemoryShortError, ModelError
-from uprez.job import Encoding
+from uprez.job import Encoding, Options
 from uprez.market.base import QUIET
-from uprez.media.frame import Frame
+from uprez.media.frame import Frame, Moment
 from uprez.media.target import Target
 from uprez.models import MODELS
 from uprez.models.graphs import GraphSpec
@@ -210,6 +211,10 @@ class Full:
             raise RuntimeError(self._words)
         return self._inner.run(names, feed)
 
+    def share(self, count: int) -> int:
+        """Run as many at once as anybody wants."""
+        return count
+
     def __del__(self) -> None:
         """Let go of the memory."""
         self._log.append("gone")
@@ -270,6 +275,38 @@ def test_out_of_memory_in_the_middle_makes_the_same_frame_again(full: Callable[.
     assert made.tiling is not None
     assert log[:2] == ["gone", "open"]
     assert log.count("open") - log.count("gone") == 0  # one is open, and the first was before
+
+
+@pytest.mark.parametrize("at", [0, 1, 4])
+def test_frames_made_at_once_survive_too_little_memory(full: Callable[..., list[str]], at: int) -> None:
+    """Whichever of them meets it, and whether the other runs or has yet to begin: all come out, in order."""
+    room = [128 * 96]
+    full(lambda: room[0])
+    upscaler = opened()
+    waves = Waves(width=128, height=96, colour=COLOUR)
+    frames = [waves.at(number, pts=number) for number in range(6)]
+    due = [upscaler(frame) for frame in frames]
+
+    def shown() -> Iterator[Moment]:
+        for number, frame in enumerate(frames):
+            if number == at:
+                room[0] = 128 * 96 - 1
+            yield Moment(left=frame, right=frame)
+
+    made = list(Engine(Options(), upscaler, None).frames(shown()))
+    assert upscaler.tiling is not None
+    assert all(same(got, wanted) for got, wanted in zip(made, due, strict=True))
+
+
+@pytest.mark.parametrize(("pictures", "at_once"), [(None, 2), (2.5, 2), (1.5, 1), (0.5, 1)])
+def test_two_frames_at_once_need_memory_for_both(
+    full: Callable[..., list[str]], pictures: float | None, at_once: int
+) -> None:
+    """A picture that just fits is made alone; nothing is cut for the sake of a second one."""
+    full(lambda: 128 * 96)
+    upscaler = opened(None if pictures is None else round(pictures * 4400 * 128 * 96))
+    assert upscaler.share(2) == at_once
+    assert (upscaler.tiling is None) == (pictures is None or pictures > 1)
 
 
 def test_what_no_tile_mends_is_told(full: Callable[..., list[str]]) -> None:

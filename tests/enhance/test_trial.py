@@ -96,6 +96,16 @@ def test_one_family_needs_no_trial(monkeypatch: pytest.MonkeyPatch) -> None:
     assert machine.videos == []
 
 
+def test_a_job_of_a_few_frames_is_not_worth_a_trial() -> None:
+    """What counts is the work: as much of it may be few large frames or many small ones."""
+    small = replace(HD, width=192, height=108)
+    assert not trial.is_worth(Options(), HD, 1)
+    assert trial.is_worth(Options(), HD, 10)
+    assert not trial.is_worth(Options(), small, 10)
+    assert trial.is_worth(Options(), small, 1000)
+    assert not trial.is_worth(Options(mode="interp"), HD, 10)
+
+
 @pytest.mark.parametrize("mode", ["upscale", "both"])
 def test_what_is_made_is_what_the_job_makes(monkeypatch: pytest.MonkeyPatch, mode: str) -> None:
     """Frames between others are made where the job makes them."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from threading import Lock
 from typing import TypeVar
 
 from uprez.status import Stage
@@ -15,21 +16,32 @@ T = TypeVar("T")
 
 @dataclass(kw_only=True)
 class Clock:
-    """One stage's seconds and frames. A stage runs on one thread, so that its clock does."""
+    """One stage's seconds and frames. Where it works at several frames at once, a second counts once."""
 
     name: str
     seconds: float = 0.0
     frames: int = 0
+    _lock: Lock = field(default_factory=Lock, repr=False)
+    _inside: int = 0
+    _began: float = 0.0
 
     @contextmanager
     def running(self, frames: int = 1) -> Iterator[None]:
-        """Count the time until the end of the block, and so many frames if it ends well."""
-        began = time.perf_counter()
+        """Count the time until the end of the block, and so many frames if it ends well; for any thread."""
+        with self._lock:
+            if not self._inside:
+                self._began = time.perf_counter()
+            self._inside += 1
+        made = 0
         try:
             yield
-            self.frames += frames
+            made = frames
         finally:
-            self.seconds += time.perf_counter() - began
+            with self._lock:
+                self.frames += made
+                self._inside -= 1
+                if not self._inside:
+                    self.seconds += time.perf_counter() - self._began
 
     def timed(self, items: Iterable[T]) -> Generator[T, None, None]:
         """Pass items on and count what it takes to get each."""

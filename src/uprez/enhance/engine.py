@@ -8,15 +8,17 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Mapping
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 
 from uprez.enhance.clock import Clock
 from uprez.enhance.interpolate import Interpolator, open_interpolator
 from uprez.enhance.rungs import RUNGS
 from uprez.enhance.session import Session, no_provider
-from uprez.enhance.trial import by_speed
+from uprez.enhance.trial import by_speed, is_worth
 from uprez.enhance.upscale import ON_CPU, Means, Upscaler, open_upscaler
 from uprez.errors import MemoryShortError, NoProviderError
 from uprez.job import UPRIGHT, Colour, Index, Options, Video
@@ -30,6 +32,8 @@ from uprez.models.needed import INTERPOLATOR, models_of
 
 PLAIN = "lanczos"
 """The model that only changes how a picture is stored."""
+LANES = 2
+"""Frames that are enlarged at once, where a provider is faster so."""
 
 
 class Larger:
@@ -46,17 +50,24 @@ class Larger:
 
     def __call__(self, frame: Frame, *, is_output: bool = True) -> Frame:
         """Give the larger frame; `is_output`: it is shown as it is, and not only made something of."""
+        return self.begin(frame, is_output=is_output)()
+
+    def begin(self, frame: Frame, *, is_output: bool = True, pool: Executor | None = None) -> Callable[[], Frame]:
+        """Begin to make the larger frame, in the `pool` if there is one; gives what waits for it."""
         if self._enlarge is None:
-            return frame
+            return lambda: frame
         made = next((made for made in reversed(self._made) if self._is_same(made.of, frame)), None)
         if made is None:
-            with self._clock.running():
-                made = _Made(of=frame, result=self._enlarge(frame))
+            made = _Made(of=frame, result=_begun(partial(self._timed, self._enlarge, frame), pool))
             self._made.append(made)
         elif is_output and (made.shown or made.of is not frame):
             self.reused += 1
         made.shown |= is_output
-        return made.result if made.of is frame else replace(made.result, pts=frame.pts, damaged=frame.damaged)
+        return partial(made.shown_as, frame)
+
+    def _timed(self, enlarge: Callable[[Frame], Frame], frame: Frame) -> Frame:
+        with self._clock.running():
+            return enlarge(frame)
 
     def _is_same(self, before: Frame, frame: Frame) -> bool:
         return self._reuse and (before is frame or same(before, frame))
@@ -65,12 +76,24 @@ class Larger:
 @dataclass(kw_only=True)
 class _Made:
     of: Frame
-    result: Frame
+    result: Callable[[], Frame]
     shown: bool = False
+
+    def shown_as(self, frame: Frame) -> Frame:
+        """Wait for the result, and give it as that of a frame that is the same."""
+        result = self.result()
+        return result if self.of is frame else replace(result, pts=frame.pts, damaged=frame.damaged)
+
+
+def _begun(make: Callable[[], Frame], pool: Executor | None) -> Callable[[], Frame]:
+    if pool is not None:
+        return pool.submit(make).result
+    made = make()
+    return lambda: made
 
 
 class Engine:
-    """Makes output frames of moments. For one thread, and as many segments as are of one kind."""
+    """Makes output frames of moments. For one caller, and as many segments as are of one kind."""
 
     def __init__(
         self,
@@ -127,13 +150,27 @@ class Engine:
         return self._larger.reused
 
     def frames(self, moments: Iterator[Moment]) -> Iterator[Frame]:
-        """Make the frame of each moment, in order. Raises ModelError where the provider fails."""
+        """Make the frame of each moment, in order; several at once where that is faster. Raises ModelError."""
         try:
-            for moment in moments:
-                yield self.frame(moment)
+            lanes = self._upscaler.share(LANES) if self._upscaler is not None and not self._after else 1
+            yield from map(self.frame, moments) if lanes == 1 else self._side_by_side(moments, lanes)
         finally:
             if isinstance(moments, Generator):
                 moments.close()
+
+    def _side_by_side(self, moments: Iterator[Moment], lanes: int) -> Iterator[Frame]:
+        """Enlarge so many frames at once; one more is begun, so that none of them waits for the reader."""
+        waiting: deque[Callable[[], Frame]] = deque()
+        pool = ThreadPoolExecutor(lanes, thread_name_prefix="uprez-upscale")
+        try:
+            for moment in moments:
+                waiting.append(self._larger.begin(self._in_between(moment), pool=pool))
+                if len(waiting) > lanes:
+                    yield waiting.popleft()()
+            while waiting:
+                yield waiting.popleft()()
+        finally:
+            pool.shutdown(cancel_futures=True)
 
     def frame(self, moment: Moment) -> Frame:
         """Make the frame of one moment."""
@@ -154,17 +191,27 @@ class Engine:
 
 
 def open_engine(
-    networks: Mapping[str, Path], options: Options, video: Video, wanted: Target, means: Means, *, reuse: bool = True
+    networks: Mapping[str, Path],
+    options: Options,
+    video: Video,
+    wanted: Target,
+    means: Means,
+    *,
+    frames: int | None = None,
+    reuse: bool = True,
 ) -> Engine:
     """Open what the options ask for, all of it on providers of one family.
 
     `networks` has what `weights.ensure` gave, by model. `means.memory_bytes` is of the main memory, and limits what
-    runs there. Raises NoProviderError where no accepted family runs everything, ModelError where a model does not fit.
+    runs there. `frames` of the source are to come: for few, what starts soonest is taken, and not what a trial finds to
+    be the fastest; None: many. Raises NoProviderError where no accepted family runs everything, ModelError where a
+    model does not fit.
     """
     families = list(dict.fromkeys(rung.family for rung in RUNGS if rung.family in means.families))
     passed: list[str] = []
-    if not _has_network(options):
-        families.sort(key=lambda family: family == "openvino")  # it takes longer to start than it would ever save
+    is_little = frames is not None and not is_worth(options, video, frames)
+    if not _has_network(options) or (is_little and ON_CPU.issuperset(families)):
+        families.sort(key=lambda family: family == "openvino")  # it takes longer to start than it would save
     elif ON_CPU.issuperset(families):
         families, found = by_speed(
             families,

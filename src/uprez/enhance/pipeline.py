@@ -85,7 +85,7 @@ def run(
     `on_frame` is called on the caller's thread with the number of frames written so far, and may raise (`Stopped`) to
     end the run. An exception in any stage stops all of them within a frame, ends their threads, closes `moments` and
     is raised once, as it was. `depth` is the length of each queue; at most 2 * depth + 4 frames of the source and
-    depth + 3 of the result exist at a time.
+    depth + 3 of the result exist at a time, beside those that `enhance` makes at once.
     """
     decoded: _Channel[Moment] = _Channel(depth)
     enhanced: _Channel[Frame] = _Channel(depth)

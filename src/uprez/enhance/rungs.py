@@ -73,6 +73,12 @@ class Running(Protocol):
     def run(self, names: Sequence[str], feed: Mapping[str, Array]) -> Sequence[Array]:
         """Give some outputs; the arrays are new. Raises RUNTIME_ERRORS."""
 
+    def share(self, count: int) -> int:
+        """Divide the threads between `count` calls at once, from threads of their own; gives how many there may be.
+
+        Until it is called there may be one. Raises RUNTIME_ERRORS.
+        """
+
 
 @dataclass(frozen=True, kw_only=True)
 class How:
@@ -109,6 +115,9 @@ class _Session:
     def run(self, names: Sequence[str], feed: Mapping[str, Array]) -> Sequence[Array]:
         results: Sequence[Array] = self._session.run(list(names), dict(feed))
         return results
+
+    def share(self, count: int) -> int:
+        return 1  # its threads take work from each other: two at once gain nothing
 
 
 def line(error: BaseException) -> str:
@@ -190,6 +199,9 @@ class _OpenVino:
         places = [self.outputs.index(name) for name in names]
         return [np.array(self._request.get_output_tensor(place).data) for place in places]
 
+    def share(self, count: int) -> int:
+        return 1  # as ONNX Runtime
+
 
 def _open_openvino_itself(data: bytes, how: How) -> tuple[Running, str]:
     """Where the plugin offers nothing, on CPUs that are not Intel's: see docs/adr/0006."""
@@ -218,8 +230,8 @@ class _Ncnn:
     def __init__(self, data: bytes, how: How) -> None:
         model = onnx.load_model_from_string(data)
         cut = Cut(model)
+        self._cut, self._threads, self._lanes = cut, how.threads, 1
         self._net = Net(cut, how.threads)
-        self._start, self._end = cut.start, cut.end
         self._before, self._after = (_Session(_beside(part, how)) for part in (cut.before, cut.after))
         types = {**self._before.inputs, **self._after.inputs}
         self.inputs: Mapping[str, type[np.generic]] = {item.name: types[item.name] for item in model.graph.input}
@@ -228,8 +240,16 @@ class _Ncnn:
     def run(self, names: Sequence[str], feed: Mapping[str, Array]) -> Sequence[Array]:
         seen = self._before.run(self._before.outputs, {name: feed[name] for name in self._before.inputs})
         tensors = {**feed, **dict(zip(self._before.outputs, seen, strict=True))}
-        tensors[self._end] = self._net(tensors[self._start].astype(np.float32, copy=False))
+        tensors[self._cut.end] = self._net(tensors[self._cut.start].astype(np.float32, copy=False))
         return self._after.run(names, {name: tensors[name] for name in self._after.inputs})
+
+    def share(self, count: int) -> int:
+        """Threads of one call wait for each other at every layer, and for whatever else their cores do meanwhile."""
+        count = max(1, min(count, self._threads))
+        if count != self._lanes:
+            self._net = Net(self._cut, self._threads // count)  # weights are packed for a number of threads
+            self._lanes = count
+        return count
 
 
 def _beside(part: onnx.ModelProto, how: How) -> ort.InferenceSession:

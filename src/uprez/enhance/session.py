@@ -36,7 +36,7 @@ _MEMORY_WORDS = (
 
 
 class Session:
-    """A graph that runs. Not for two threads at once."""
+    """A graph that runs. Not for two threads at once, unless `share` says so."""
 
     def __init__(self, inner: Running, rung: Rung, device: str, ladder: tuple[str, ...]) -> None:
         self._inner: Running | None = inner
@@ -70,6 +70,13 @@ class Session:
         feed = dict(zip(self._open.inputs, planes, strict=False))
         results = self.call({**feed, **(given or {})}, self._open.outputs[:_PLANES])
         return tuple(samples(plane) for plane in results.values())
+
+    def share(self, count: int) -> int:
+        """Divide the threads between `count` calls at once, from threads of their own; gives how many there may be."""
+        try:
+            return self._open.share(count)
+        except RUNTIME_ERRORS as error:
+            raise ModelError(f"{self.provider} on {self.device} cannot be shared: {line(error)}") from error
 
     @property
     def _open(self) -> Running:

@@ -30,6 +30,10 @@ _TRIALS = 4
 _LEAST_SIDE = 32
 
 
+_WORTH_MACS = 2_000_000_000_000
+"""Multiply-accumulates of a job from which on a trial pays: twenty seconds on two cores, of which it takes three."""
+
+
 class Makes(Protocol):
     """What makes frames of moments."""
 
@@ -42,6 +46,11 @@ class Makes(Protocol):
 
     def frame(self, moment: Moment) -> Frame:
         """Make the frame of one moment."""
+
+
+def is_worth(options: Options, video: Video, frames: int) -> bool:
+    """Say whether a job of so many of the source's frames is long enough for a trial to pay."""
+    return _macs_per_pixel(options) * video.width * video.height * frames >= _WORTH_MACS
 
 
 def by_speed(
@@ -58,8 +67,7 @@ def by_speed(
     """
     if len(families) < 2:
         return families, []
-    work = sum(MODELS[name].macs_per_pixel for name in models_of(options))
-    small, made = _smaller(video, wanted, max(_TRIAL_PX, _TRIAL_MACS // work))
+    small, made = _smaller(video, wanted, max(_TRIAL_PX, _TRIAL_MACS // _macs_per_pixel(options)))
     shown = moments(_noise(small), between=options.interpolates)
     took: dict[str, float] = {}
     said: list[str] = []
@@ -88,6 +96,10 @@ def moments(frames: Sequence[Frame], *, between: bool) -> list[Moment]:
     if between and len(frames) > 1:
         made.append(Moment(left=frames[0], right=frames[1], fraction=Fraction(1, 2)))
     return made
+
+
+def _macs_per_pixel(options: Options) -> int:
+    return sum(MODELS[name].macs_per_pixel for name in models_of(options))
 
 
 def _took(engine: Makes, moment: Moment) -> float:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from threading import Lock
 
 import numpy as np
 import onnx
@@ -72,7 +73,10 @@ class Means:
 
 
 class Upscaler:
-    """Makes larger frames of the sizes it was opened for; a frame keeps its pts."""
+    """Makes larger frames of the sizes it was opened for; a frame keeps its pts.
+
+    For one thread, or for as many as `share` says.
+    """
 
     def __init__(self, network: onnx.ModelProto | None, model: Model, spec: GraphSpec, means: Means) -> None:
         self._network = network
@@ -83,21 +87,38 @@ class Upscaler:
         """None: the whole picture at once."""
         self.notes: list[str] = []
         """What memory made of it, in words."""
-        per_px = _bytes_per_px(model, spec, means.families)
+        self._per_px = _bytes_per_px(model, spec, means.families)
         whole = spec.width * spec.height
-        self._most_px = whole if means.memory_bytes is None else max(LEAST_TILE_PX, means.memory_bytes // per_px)
+        self._most_px = whole if means.memory_bytes is None else max(LEAST_TILE_PX, means.memory_bytes // self._per_px)
+        self._changing = Lock()
         self.session = self._opened()
 
     def __call__(self, frame: Frame) -> Frame:
         """Enlarge one frame. Raises ModelError where the provider fails for another reason than memory."""
         while True:
+            with self._changing:
+                session, tiling = self.session, self.tiling
             try:
-                return replace(frame, planes=self._planes(frame))
+                return replace(frame, planes=self._planes(frame, session, tiling))
             except MemoryShortError as error:
                 short = _alone(error)
-            self.session.close()
-            self._shrink(short)
-            self.session = self._opened()
+            except ModelError:
+                if session is self.session:
+                    raise
+                continue  # it was closed for another frame's sake
+            with self._changing:
+                if session is self.session:  # else another frame had too little too, and saw to it
+                    session.close()
+                    self._shrink(short)
+                    self.session = self._opened()
+
+    def share(self, count: int) -> int:
+        """Let up to `count` frames be made at once; gives how many may be: as the provider and the memory allow."""
+        memory = self._means.memory_bytes
+        whole = self._per_px * self._spec.width * self._spec.height
+        if memory is not None and whole:
+            count = min(count, memory // whole)
+        return self.session.share(count) if count > 1 and self.tiling is None else 1
 
     def _opened(self) -> Session:
         """Open a session for as large a part of the picture as the memory holds."""
@@ -149,10 +170,10 @@ class Upscaler:
             raise error
         self._means.say(f"[WARN] out of memory with {now} pixels at once, trying half as many: {error.message}")
 
-    def _planes(self, frame: Frame) -> tuple[Samples, ...]:
-        if self.tiling is None:
-            return self.session.run(frame.planes)
-        return _joined(self.tiling, self._spec, frame.planes, self.session)
+    def _planes(self, frame: Frame, session: Session, tiling: Tiling | None) -> tuple[Samples, ...]:
+        if tiling is None:
+            return session.run(frame.planes)
+        return _joined(tiling, self._spec, frame.planes, session)
 
 
 def _alone(error: MemoryShortError) -> MemoryShortError:
