@@ -337,7 +337,7 @@ def test_a_machine_without_a_gpu_knows_soon() -> None:
     choice = choose("h264", picture, crf=None, threads=2)
     took = time.monotonic() - began
     assert took < 2
-    assert 0 < choice.seconds_per_frame * 5 <= took
+    assert 0 < choice.seconds_per_frame * 4 <= took  # the first of five opens the encoder, and is not counted
 
 
 def test_a_rung_that_does_not_work_is_passed_over_and_named(monkeypatch: pytest.MonkeyPatch) -> None:
