@@ -99,11 +99,13 @@ def test_one_family_needs_no_trial(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_job_of_a_few_frames_is_not_worth_a_trial() -> None:
     """What counts is the work: as much of it may be few large frames or many small ones."""
     small = replace(HD, width=192, height=108)
-    assert not trial.is_worth(Options(), HD, 1)
-    assert trial.is_worth(Options(), HD, 10)
-    assert not trial.is_worth(Options(), small, 10)
-    assert trial.is_worth(Options(), small, 1000)
-    assert not trial.is_worth(Options(mode="interp"), HD, 10)
+    assert not trial.is_worth(Options(), HD, 0)
+    assert trial.is_worth(Options(), HD, 2)
+    assert not trial.is_worth(Options(), small, 50)
+    assert trial.is_worth(Options(), small, 200)
+    assert not trial.is_worth(Options(mode="interp"), HD, 3)
+    assert trial.is_worth(Options(mode="interp"), HD, 10)
+    assert not trial.is_worth(Options(model="lanczos"), HD, 10**6)
 
 
 @pytest.mark.parametrize("mode", ["upscale", "both"])

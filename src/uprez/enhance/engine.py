@@ -32,8 +32,8 @@ from uprez.models.needed import INTERPOLATOR, models_of
 
 PLAIN = "lanczos"
 """The model that only changes how a picture is stored."""
-LANES = 2
-"""Frames that are enlarged at once, where a provider is faster so."""
+LANES, LANES_HOLD = 2, 4
+"""Frames that are enlarged at once, where a provider is faster so; and that wait at most, for each of these."""
 
 
 class Larger:
@@ -45,6 +45,8 @@ class Larger:
         self._clock = clock
         self._reuse = reuse
         self._made: deque[_Made] = deque(maxlen=2)
+        self.begun = 0
+        """Frames that were not the same as one before."""
         self.reused = 0
         """Output frames that are an earlier one's result."""
 
@@ -60,6 +62,7 @@ class Larger:
         if made is None:
             made = _Made(of=frame, result=_begun(partial(self._timed, self._enlarge, frame), pool))
             self._made.append(made)
+            self.begun += 1
         elif is_output and (made.shown or made.of is not frame):
             self.reused += 1
         made.shown |= is_output
@@ -159,16 +162,21 @@ class Engine:
                 moments.close()
 
     def _side_by_side(self, moments: Iterator[Moment], lanes: int) -> Iterator[Frame]:
-        """Enlarge so many frames at once; one more is begun, so that none of them waits for the reader."""
-        waiting: deque[Callable[[], Frame]] = deque()
+        """Enlarge so many frames at once; one more is begun, so that none of them waits for the reader.
+
+        Frames that are the same as one before are no work, and wait beside it, up to a bound.
+        """
+        waiting: deque[tuple[bool, Callable[[], Frame]]] = deque()
         pool = ThreadPoolExecutor(lanes, thread_name_prefix="uprez-upscale")
         try:
             for moment in moments:
-                waiting.append(self._larger.begin(self._in_between(moment), pool=pool))
-                if len(waiting) > lanes:
-                    yield waiting.popleft()()
+                made = self._larger.begun
+                result = self._larger.begin(self._in_between(moment), pool=pool)
+                waiting.append((self._larger.begun > made, result))
+                while sum(is_work for is_work, _ in waiting) > lanes or len(waiting) > LANES_HOLD * lanes:
+                    yield waiting.popleft()[1]()
             while waiting:
-                yield waiting.popleft()()
+                yield waiting.popleft()[1]()
         finally:
             pool.shutdown(cancel_futures=True)
 

@@ -30,8 +30,10 @@ _TRIALS = 4
 _LEAST_SIDE = 32
 
 
-_WORTH_MACS = 2_000_000_000_000
-"""Multiply-accumulates of a job from which on a trial pays: twenty seconds on two cores, of which it takes three."""
+_WORTH_S = 12.0
+"""Seconds of work from which on a trial pays, which takes three."""
+_MACS_PER_S = {"upscale": 100e9, "interp": 15e9}
+"""Of a kind of model on two cores, about: what moves is looked up all over the picture, and waits for memory."""
 
 
 class Makes(Protocol):
@@ -50,7 +52,9 @@ class Makes(Protocol):
 
 def is_worth(options: Options, video: Video, frames: int) -> bool:
     """Say whether a job of so many of the source's frames is long enough for a trial to pay."""
-    return _macs_per_pixel(options) * video.width * video.height * frames >= _WORTH_MACS
+    models = [MODELS[name] for name in models_of(options)]
+    per_px = sum(model.macs_per_pixel / _MACS_PER_S[model.kind] for model in models if model.macs_per_pixel)
+    return per_px * video.width * video.height * frames >= _WORTH_S
 
 
 def by_speed(
@@ -67,7 +71,8 @@ def by_speed(
     """
     if len(families) < 2:
         return families, []
-    small, made = _smaller(video, wanted, max(_TRIAL_PX, _TRIAL_MACS // _macs_per_pixel(options)))
+    work = sum(MODELS[name].macs_per_pixel for name in models_of(options))
+    small, made = _smaller(video, wanted, max(_TRIAL_PX, _TRIAL_MACS // work))
     shown = moments(_noise(small), between=options.interpolates)
     took: dict[str, float] = {}
     said: list[str] = []
@@ -96,10 +101,6 @@ def moments(frames: Sequence[Frame], *, between: bool) -> list[Moment]:
     if between and len(frames) > 1:
         made.append(Moment(left=frames[0], right=frames[1], fraction=Fraction(1, 2)))
     return made
-
-
-def _macs_per_pixel(options: Options) -> int:
-    return sum(MODELS[name].macs_per_pixel for name in models_of(options))
 
 
 def _took(engine: Makes, moment: Moment) -> float:
