@@ -83,6 +83,16 @@ def test_the_faster_family_comes_first(monkeypatch: pytest.MonkeyPatch) -> None:
     assert tried(Machine(monkeypatch, openvino=0.1, cpu=0.125), Options())[0] == ["openvino", "cpu"]
 
 
+def test_what_tiles_cost_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The faster family is the slower one where its memory holds small tiles only, most of which is their border."""
+    machine = Machine(monkeypatch, openvino=0.2, cpu=0.125)
+    video, options = HD, Options()
+    work = {"cpu": 3.0, "openvino": 1.5}.__getitem__
+    order, said = trial.by_speed(["openvino", "cpu"], machine.open, options, video, target(video, options), MEANS, work)
+    assert order == ["openvino", "cpu"]
+    assert said[1].endswith("(cpu's), 3.0 times that in tiles")
+
+
 def test_a_family_that_is_not_there_comes_first_to_say_why(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its reasons are told when it is opened in earnest; a time alone says nothing."""
     assert tried(Machine(monkeypatch, cpu=0.1), Options()) == (["openvino", "cpu"], [])

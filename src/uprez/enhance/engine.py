@@ -19,7 +19,7 @@ from uprez.enhance.interpolate import Interpolator, open_interpolator
 from uprez.enhance.rungs import RUNGS
 from uprez.enhance.session import Session, no_provider
 from uprez.enhance.trial import by_speed, is_worth
-from uprez.enhance.upscale import ON_CPU, Means, Upscaler, open_upscaler
+from uprez.enhance.upscale import ON_CPU, Means, Upscaler, open_upscaler, work_in_tiles
 from uprez.errors import MemoryShortError, NoProviderError
 from uprez.job import UPRIGHT, Colour, Index, Options, Video
 from uprez.media import timeline
@@ -228,6 +228,7 @@ def open_engine(
             video,
             wanted,
             means,
+            partial(_work, options, video, wanted, means.memory_bytes),
         )
         passed += found
     for family in families:
@@ -238,6 +239,13 @@ def open_engine(
         except NoProviderError as error:
             passed += error.ladder
     raise no_provider(means.families, means.precision, passed)
+
+
+def _work(options: Options, video: Video, wanted: Target, memory_bytes: int | None, family: str) -> float:
+    """Say how many times as much enlarging is in tiles, which differ in size from family to family."""
+    if memory_bytes is None or not options.upscales:
+        return 1.0
+    return work_in_tiles(MODELS[options.model], video, wanted, family, memory_bytes)
 
 
 def _has_network(options: Options) -> bool:

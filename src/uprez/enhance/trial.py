@@ -64,15 +64,17 @@ def by_speed(
     video: Video,
     wanted: Target,
     means: Means,
+    work: Callable[[str], float] = lambda _: 1.0,
 ) -> tuple[list[str], list[str]]:
     """Order families of one CPU, and say why: `open_` opens the models for a small picture, which is made on each.
 
-    Those that do not open come first: their reasons are told when they are opened in earnest.
+    `work` gives how much more a family does in the whole picture, where its memory holds only tiles. Those that do not
+    open come first: their reasons are told when they are opened in earnest.
     """
     if len(families) < 2:
         return families, []
-    work = sum(MODELS[name].macs_per_pixel for name in models_of(options))
-    small, made = _smaller(video, wanted, max(_TRIAL_PX, _TRIAL_MACS // work))
+    macs = sum(MODELS[name].macs_per_pixel for name in models_of(options))
+    small, made = _smaller(video, wanted, max(_TRIAL_PX, _TRIAL_MACS // macs))
     shown = moments(_noise(small), between=options.interpolates)
     took: dict[str, float] = {}
     said: list[str] = []
@@ -84,8 +86,9 @@ def by_speed(
             continue
         took[family] = min(sum(_took(engine, moment) for moment in shown) for _ in range(_TRIALS))
         milliseconds = round(1000 * took[family])
-        said.append(f"{family}: {milliseconds} ms for {small.width}x{small.height} ({engine.providers})")
-    ordered = sorted(families, key=lambda family: took.get(family, 0.0))
+        tiles = f", {work(family):.1f} times that in tiles" if work(family) > 1 else ""
+        said.append(f"{family}: {milliseconds} ms for {small.width}x{small.height} ({engine.providers}){tiles}")
+    ordered = sorted(families, key=lambda family: took[family] * work(family) if family in took else 0.0)
     return ordered, said if len(took) > 1 else []
 
 

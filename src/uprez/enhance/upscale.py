@@ -89,7 +89,7 @@ class Upscaler:
         """What memory made of it, in words."""
         self._per_px = _bytes_per_px(model, spec, means.families)
         whole = spec.width * spec.height
-        self._most_px = whole if means.memory_bytes is None else max(LEAST_TILE_PX, means.memory_bytes // self._per_px)
+        self._most_px = whole if means.memory_bytes is None else _most_px(self._per_px, means.memory_bytes)
         self._changing = Lock()
         self.session = self._opened()
 
@@ -146,11 +146,8 @@ class Upscaler:
     def _cut(self) -> Tiling | None:
         if self._spec.width * self._spec.height <= self._most_px:
             return None
-        halo, overlap = self._model.halo_px, 0
-        if not self._model.halo_exact:
-            overlap = halo * self._spec.out_width // self._spec.shown_width
         found = tiles.cut(
-            self._spec, Reach(halo=halo, overlap=overlap), self._most_px, has_network=self._network is not None
+            self._spec, _reach(self._model, self._spec), self._most_px, has_network=self._network is not None
         )
         if found is None:
             raise MemoryShortError(
@@ -271,7 +268,23 @@ def open_upscaler(network: Path | None, model: Model, video: Video, wanted: Targ
     accepted provider family fails.
     """
     _check(model, video, wanted.width, wanted.height)
-    spec = GraphSpec(
+    spec = _spec(model, video, wanted)
+    return Upscaler(load(network) if network else identity() if model.scales[1] == 1 else None, model, spec, means)
+
+
+def work_in_tiles(model: Model, video: Video, wanted: Target, family: str, memory_bytes: int) -> float:
+    """Give how many times the picture's pixels a family's tiles see; infinite where none fits."""
+    spec = _spec(model, video, wanted)
+    whole = spec.width * spec.height
+    most_px = _most_px(_bytes_per_px(model, spec, (family,)), memory_bytes)
+    if whole <= most_px:
+        return 1.0
+    found = tiles.cut(spec, _reach(model, spec), most_px, has_network=model.architecture is not None)
+    return found.count * found.window_px / whole if found else float("inf")
+
+
+def _spec(model: Model, video: Video, wanted: Target) -> GraphSpec:
+    return GraphSpec(
         width=video.width,
         height=video.height,
         out_width=wanted.width,
@@ -281,7 +294,15 @@ def open_upscaler(network: Path | None, model: Model, video: Video, wanted: Targ
         target=wanted.colour,
         turn=video.turn,
     )
-    return Upscaler(load(network) if network else identity() if model.scales[1] == 1 else None, model, spec, means)
+
+
+def _reach(model: Model, spec: GraphSpec) -> Reach:
+    overlap = 0 if model.halo_exact else model.halo_px * spec.out_width // spec.shown_width
+    return Reach(halo=model.halo_px, overlap=overlap)
+
+
+def _most_px(per_px: int, memory_bytes: int) -> int:
+    return max(LEAST_TILE_PX, memory_bytes // per_px)
 
 
 def _bytes_per_px(model: Model, spec: GraphSpec, families: Sequence[str]) -> int:
