@@ -1,6 +1,6 @@
 # Needs Python 3.11 or later with venv, git and make; everything else comes into .venv from requirements/dev.txt.
 PYTHON ?= python3
-PYTEST_ARGS ?= -n 2 --maxschedchunk 1
+PYTEST_ARGS ?= -n 3 --maxschedchunk 1
 BENCH_ARGS ?=
 KILLS_ARGS ?=
 LARGE_ARGS ?=

@@ -79,7 +79,7 @@ GUARDS: dict[int, tuple[str, str, str]] = {
     29: ("market/vast/answers.py", "if reply.status < 300 and reply.body is not None and", "if True or"),
     30: ("market/vast/wire.py", "self._skew = min(max(known, least), most)", "pass"),
     31: ("market/vast/wire.py", "from uprez import http\n", "import vastai\nfrom uprez import http\n"),
-    32: ("fleet/loop.py", "if self.watcher is not None and self.watcher.lease is lease:", "if self.watcher is None:"),
+    32: ("fleet/serving.py", "            await self.watcher.end()\n", "            pass\n"),
 }
 """What each row's guard is (a file, and words that are there once), and what is put in its place."""
 

@@ -8,7 +8,7 @@ Parts, each a section of the page:
     twos       a clip of which every picture is there twice, with and without reuse
     gpu        models on a GPU beside published figures; skipped where there is none
 
-All of it takes an hour and a half of two quiet cores, and once 1 GB for the peers. The peers come into .cache/bench, or
+All of it takes forty minutes of two quiet cores, and once 1 GB for the peers. The peers come into .cache/bench, or
 UPREZ_BENCH_PEERS names a Python that has them.
 """
 

@@ -36,10 +36,14 @@ def start(function: Callable[[], T]) -> asyncio.Future[T]:
 
 
 async def whole(work: Awaitable[T]) -> T:
-    """Wait for something to its end; an interruption meanwhile is heard after that."""
+    """Wait for something to its end; an interruption meanwhile, and any further one, is heard after that."""
     task = asyncio.ensure_future(work)
-    try:
-        return await asyncio.shield(task)
-    except asyncio.CancelledError:
-        await task
-        raise
+    interrupted: asyncio.CancelledError | None = None
+    while not task.done():
+        try:
+            await asyncio.wait({task})
+        except asyncio.CancelledError as error:
+            interrupted = error
+    if interrupted is not None and (task.cancelled() or task.exception() is None):
+        raise interrupted
+    return task.result()

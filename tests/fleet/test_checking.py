@@ -28,7 +28,13 @@ def shunned() -> list[str]:
 
 
 @pytest.fixture
-def looking(home: Home, console: Console, shunned: list[str]) -> Checks:
+def others() -> list[bool]:
+    """Say whether another machine is at the same work."""
+    return [False]
+
+
+@pytest.fixture
+def looking(home: Home, console: Console, shunned: list[str], others: list[bool]) -> Checks:
     """Give the checks of a run on rented machines."""
     return Checks(
         home=home,
@@ -39,6 +45,7 @@ def looking(home: Home, console: Console, shunned: list[str]) -> Checks:
         distrusted=lambda machine, _: shunned.append(machine),
         affords=lambda _: None,
         alone=False,
+        others=lambda *_: others[0],
     )
 
 
@@ -62,6 +69,21 @@ def test_one_machine_is_heard_once(looking: Checks, shunned: list[str], work_of:
     assert shunned == ["machine-b"]
     looking.begin("machine-c", work, Piece("enhance", 2), Done(task="c-1", key="", fault=fault, error="nor here"))
     assert work.plan is None, "the second machine in a row"
+
+
+@pytest.mark.parametrize("fault", ["encode", "plan", "verify", "store", "defect", "input"])
+def test_a_try_that_fails_beside_another_costs_nothing(
+    looking: Checks, others: list[bool], work_of: MakeWork, fault: Fault
+) -> None:
+    """Whoever loses a race fails no job and no plan: the other attempt may count."""
+    work = _on_nvenc(work_of("job", 2))
+    others[0] = True
+    for number in range(5):
+        done = Done(task=f"b-{number}", key="", fault=fault, error="broken")
+        looking.begin(f"machine-{number}", work, Piece("enhance", 0), done)
+        looking.lost(work, Piece("enhance", 0), replace(done, fault="lost"))
+    assert (work.state, work.failures, +work.tries) == ("open", 0, {})
+    assert work.plan is not None
 
 
 def test_what_a_segment_took_is_kept_when_it_counts(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from uprez.fleet import dispatch
+from uprez.fleet.dispatch import Hand, Name
 from uprez.fleet.work import ASSEMBLE, INDEX, Piece, Work
 from uprez.job import Pin
 from uprez.status import Fault
@@ -27,23 +29,149 @@ def dress(work: Work, state: int, counted: set[int], assembled: bool) -> Work:
     return work
 
 
-@settings(deadline=None)  # a busy machine is no failure
-@given(data=st.data())
-def test_choice_is_what_is_wanted_and_free(work_of: MakeWork, data: st.DataObject) -> None:
-    """What is chosen is wanted and not busy, jobs and pieces in order, as much as there is room for."""
+def seconds(_: Name) -> float:
+    """Every piece takes ten seconds."""
+    return 10.0
+
+
+def names(pieces: Iterable[int], job: str = "job0") -> list[Name]:
+    """Name segments of a job."""
+    return [(job, Piece("enhance", number)) for number in pieces]
+
+
+def draw_works(work_of: MakeWork, data: st.DataObject) -> list[Work]:
+    """Draw some jobs at any points of their lives."""
     shapes = st.tuples(st.integers(0, 5), st.integers(0, 5), st.sets(st.integers(0, 4)), st.booleans())
-    works = [
+    return [
         dress(work_of(f"job{number}", segments), state, counted, assembled and not number)
         for number, (segments, state, counted, assembled) in enumerate(data.draw(st.lists(shapes, max_size=4)))
     ]
-    every = [(work, piece) for work in works for piece in dispatch.wanted(work)]
-    names = [(work.job.id, piece) for work, piece in every]
-    busy = data.draw(st.sets(st.sampled_from(names))) if names else set()
-    room = data.draw(st.integers(-1, 6))
-    free = [(work, piece) for work, piece in every if (work.job.id, piece) not in busy]
-    chosen = dispatch.choose(works, busy, room)
-    assert chosen == free[: max(0, room)]
-    assert all(work.state == "open" and not work.assembled for work, _ in chosen)
+
+
+@settings(deadline=None)  # a busy machine is no failure
+@given(data=st.data())
+def test_one_machine_gets_what_is_wanted_in_order(work_of: MakeWork, data: st.DataObject) -> None:
+    """Wanted and not busy, jobs and pieces in order, as much as there is room for."""
+    works = draw_works(work_of, data)
+    every = [(work.job.id, piece) for work in works for piece in dispatch.wanted(work)]
+    busy = data.draw(st.sets(st.sampled_from(every))) if every else set()
+    queue = data.draw(st.lists(st.sampled_from(every), unique=True, max_size=dispatch.AHEAD)) if every else []
+    free = [name for name in every if name not in busy and name not in queue]
+    room = dispatch.AHEAD - len(queue)
+    given_ = dispatch.assign(works, [Hand(lease="a", queue=list(queue))], busy, seconds)
+    assert given_.new == {"a": free[:room]}
+    assert given_.taken == {"a": []}
+    assert all(work.state == "open" and not work.assembled for work in works if list(dispatch.wanted(work)))
+
+
+@settings(deadline=None, max_examples=300)
+@given(data=st.data())
+def test_several_machines_share_what_is_wanted(work_of: MakeWork, data: st.DataObject) -> None:
+    """Nothing twice but in a race, nothing that is busy, none idle while another hoards, no sheet too long."""
+    works = draw_works(work_of, data)
+    every = [(work.job.id, piece) for work in works for piece in dispatch.wanted(work)]
+    checking = data.draw(st.sets(st.sampled_from(every))) if every else set()
+    left = [name for name in every if name not in checking]
+    hands = []
+    for lease in "abcd"[: data.draw(st.integers(1, 4))]:
+        queue = data.draw(st.lists(st.sampled_from(left), unique=True, max_size=dispatch.AHEAD)) if left else []
+        left = [name for name in left if name not in queue]
+        ready = data.draw(st.booleans())
+        current = queue[0] if queue and ready and data.draw(st.booleans()) else None
+        slowness = data.draw(st.sampled_from([0.5, 1.0, 4.0]))
+        current_s = data.draw(st.floats(0, 100)) if current else 0.0
+        hands.append(
+            Hand(lease=lease, queue=queue, current=current, current_s=current_s, slowness=slowness, ready=ready)
+        )
+    before = {hand.lease: list(hand.queue) for hand in hands}
+    given_ = dispatch.assign(works, hands, checking, seconds)
+    after = {
+        lease: [name for name in queue if name not in given_.taken[lease]] + given_.new[lease]
+        for lease, queue in before.items()
+    }
+    assert after == {hand.lease: hand.queue for hand in hands}
+    assert all(len(queue) <= dispatch.AHEAD and len(set(queue)) == len(queue) for queue in after.values())
+    held = Counter(name for queue in after.values() for name in queue)
+    doing = {hand.current for hand in hands}
+    assert set(held) <= set(every) - checking
+    assert all(count == 1 or (count == 2 and name in doing) for name, count in held.items())
+    if left and set(left) - set(held):
+        assert all(after.values()), "work is left, and somebody has none"
+    for hand in hands:
+        assert hand.current is None or hand.current in after[hand.lease], "what is being done stays"
+
+
+def test_each_goes_on_with_the_video_it_has(work_of: MakeWork) -> None:
+    """Then one begins a video that no other machine has read, and only then joins another's."""
+    works = [work_of("job0", 4), work_of("job1", 4), work_of("job2", 0)]
+    hands = [Hand(lease="a", source="job0"), Hand(lease="b", source="job1"), Hand(lease="c")]
+    given_ = dispatch.assign(works, hands, (), seconds)
+    assert given_.new["a"] == names([0, 1, 2])
+    assert given_.new["b"] == names([0, 1, 2], "job1")
+    assert given_.new["c"][0] == ("job2", INDEX)
+
+
+def test_a_machine_that_boots_gets_what_no_other_has_room_for(work_of: MakeWork) -> None:
+    """It may never come up; of the first machine of all there is no other."""
+    works = [work_of("job0", 2)]
+    assert dispatch.assign(works, [Hand(lease="a", ready=False)], (), seconds).new == {"a": names([0, 1])}
+    hands = [Hand(lease="a", ready=False), Hand(lease="b", queue=names([1]), current=names([1])[0], current_s=5)]
+    assert dispatch.assign(works, hands, (), seconds).new == {"a": [], "b": names([0])}
+
+
+def test_who_has_nothing_takes_over_what_another_has_not_begun(work_of: MakeWork) -> None:
+    """The last of its queue, of whoever needs longest; not what would be done there as soon."""
+    works = [work_of("job0", 3)]
+
+    def idle_beside(current_s: float, slowness: float = 1.0) -> dispatch.Assignment:
+        busy = Hand(lease="a", queue=names([0, 1, 2]), current=names([0])[0], current_s=current_s)
+        return dispatch.assign(works, [busy, Hand(lease="b", slowness=slowness)], (), seconds)
+
+    shared = idle_beside(5)
+    assert (shared.taken["a"], shared.new["b"]) == (names([2]), names([2]))
+    shared = idle_beside(5, slowness=3)
+    assert (shared.taken["a"], shared.new["b"]) == ([], [])
+
+
+def test_a_queue_at_a_machine_that_boots_is_taken_over(work_of: MakeWork) -> None:
+    """Nobody knows when it begins."""
+    hands = [Hand(lease="a", queue=names([0]), ready=False), Hand(lease="b")]
+    shared = dispatch.assign([work_of("job0", 1)], hands, (), seconds)
+    assert (shared.taken["a"], shared.new["b"]) == (names([0]), names([0]))
+
+
+@pytest.mark.parametrize(
+    ("current_s", "slowness", "races"), [(100, 1, True), (11, 1, False), (100, 9, False), (float("inf"), 9, True)]
+)
+def test_the_last_segments_are_raced_where_that_ends_sooner(
+    work_of: MakeWork, current_s: float, slowness: float, races: bool
+) -> None:
+    """By a machine that is clearly faster, or where nothing moves; one race at a time, and of segments alone."""
+    works = [work_of("job0", 1)]
+
+    def slow() -> Hand:
+        return Hand(lease="a", queue=names([0]), current=names([0])[0], current_s=current_s)
+
+    shared = dispatch.assign(works, [slow(), Hand(lease="b", slowness=slowness)], (), seconds)
+    assert shared.new == {"a": [], "b": names([0]) if races else []}
+    again = dispatch.assign(works, [slow(), Hand(lease="b", queue=names([0])), Hand(lease="c")], (), seconds)
+    assert again.new["c"] == []
+    index = Hand(lease="a", queue=[("job1", INDEX)], current=("job1", INDEX), current_s=1000)
+    assert dispatch.assign([work_of("job1", 0)], [index, Hand(lease="b")], (), seconds).new["b"] == []
+
+
+def test_demand_is_what_could_keep_machines_busy(work_of: MakeWork) -> None:
+    """An assembly to come keeps one machine; a result that is being checked needs none."""
+    work = work_of("job0", 3)
+    assert dispatch.demand(work, 9, ()) == 3
+    assert dispatch.demand(work, 9, names([0, 1])) == 1
+    assert dispatch.demand(work, 9, names([0, 1, 2])) == 1
+    work.counted = dict.fromkeys(range(3), PIN)
+    assert dispatch.demand(work, 9, ()) == 1
+    assert dispatch.demand(work, 9, [("job0", ASSEMBLE)]) == 0
+    assert dispatch.demand(work_of("job1", 0), 9, [("job1", INDEX)]) == 9
+    work.state = "failed"
+    assert dispatch.demand(work, 9, ()) == 0
 
 
 @settings(deadline=None)  # a busy machine is no failure
@@ -60,7 +188,7 @@ def test_job_without_plan_wants_its_index(work_of: MakeWork) -> None:
     """Before the plan there is nothing to do but the index, once."""
     work = work_of("job", 0)
     assert list(dispatch.wanted(work)) == [INDEX]
-    assert dispatch.choose([work], [("job", INDEX)], 3) == []
+    assert dispatch.assign([work], [Hand(lease="a")], [("job", INDEX)], seconds).new == {"a": []}
 
 
 @pytest.mark.parametrize("state", ["done", "skipped", "failed"])

@@ -16,13 +16,13 @@ from house import located
 from paper import OFFER, intended, renter_of
 from uprez import wire
 from uprez.config.settings import Settings, Timing
-from uprez.fleet import loop as loop_module
+from uprez.fleet import serving as serving_module
 from uprez.fleet.lease import Lease
 from uprez.fleet.ledger import LeaseRow, Ledger
 from uprez.fleet.loop import Loop
 from uprez.fleet.monitor import Monitor
 from uprez.fleet.renting import Terms
-from uprez.fleet.watching import Watcher
+from uprez.fleet.serving import Serving
 from uprez.job import Options
 from uprez.market.base import Instance
 from uprez.market.local import LocalMarket
@@ -82,27 +82,18 @@ def loop_of(home: Home, ledger: Ledger, market: SlowMarket, console: Console, ti
     )
 
 
-def watched(loop: Loop, row: LeaseRow) -> Lease:
-    """Give the loop a lease that it watches."""
+def served(loop: Loop, row: LeaseRow) -> Serving:
+    """Give the loop a lease that it serves."""
     monitor = Monitor(lease=row.id, timing=loop.timing)
-    lease = Lease(row=row, offer=OFFER, instance="i-1", monitor=monitor, sheet=SHEET)
-    loop.watcher = Watcher(
-        home=loop.home,
-        market=loop.market,
-        ledger=loop.ledger,
-        console=loop.console,
-        lease=lease,
-        timing=loop.timing,
-        rented=False,
-    )
-    return lease
+    return loop._begin(Lease(row=row, offer=OFFER, instance="i-1", monitor=monitor, sheet=SHEET))
 
 
 @pytest.mark.parametrize("slow", ["logs", "destroy"])
+@pytest.mark.parametrize("interruptions", [1, 2])
 def test_interruption_does_not_stop_a_give_back_that_began(
-    home: Home, ledger: Ledger, console: Console, timing: Timing, tmp_path: Path, slow: Slow
+    home: Home, ledger: Ledger, console: Console, timing: Timing, tmp_path: Path, slow: Slow, interruptions: int
 ) -> None:
-    """A first Ctrl-C while a machine is given back anyway is heard only after the machine is seen gone."""
+    """Ctrl-C, and another one, while a machine is given back anyway are heard only after it is seen gone."""
     ledger.begin_batch("b0000001", home.outputs.url, {})
     row = intended(ledger, "b0000001", market="local", usd_per_hour=Decimal(0), life_s=9)
     ledger.held(row.id, "i-1")
@@ -110,15 +101,16 @@ def test_interruption_does_not_stop_a_give_back_that_began(
     async def main() -> tuple[list[str], str]:
         market = SlowMarket(tmp_path / "local", slow)
         loop = loop_of(home, ledger, market, console, timing)
-        lease = watched(loop, row)
-        giving = asyncio.ensure_future(loop._give_back(lease, "the work is done"))
+        served(loop, row)
+        running = asyncio.ensure_future(loop.run())
         await market.entered.wait()
-        giving.cancel()
-        await asyncio.sleep(0)
-        await asyncio.sleep(0)
+        for _ in range(interruptions):
+            running.cancel()
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
         market.go.set()
         with pytest.raises(asyncio.CancelledError):
-            await giving
+            await running
         return market.destroyed, ledger.lease(row.id).state
 
     assert asyncio.run(main()) == (["i-1"], "gone")
@@ -136,7 +128,10 @@ def test_the_log_is_fetched_before_its_machine_goes(
         market = SlowMarket(tmp_path / "local", "logs")
         market.go.set()
         loop = loop_of(home, ledger, market, console, timing)
-        await loop._give_back(watched(loop, row), "the work is done")
+        serving = served(loop, row)
+        serving.end("the work is done", lost=False)
+        assert serving.ending is not None
+        await serving.ending
         return market.calls
 
     assert asyncio.run(main()) == ["logs", "destroy"]
@@ -154,21 +149,24 @@ def test_a_worker_is_heard_out_when_it_looks_seldom(
     home: Home, ledger: Ledger, console: Console, timing: Timing, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Rented workers look at their sheet every 15 s: the farewell waits for that, so that the last line is shown."""
-    monkeypatch.setattr(loop_module, "FAREWELL_S", 0.0)
+    monkeypatch.setattr(serving_module, "FAREWELL_S", 0.0)
     ledger.begin_batch("b0000001", home.outputs.url, {})
     row = intended(ledger, "b0000001", market="local", usd_per_hour=Decimal(0), life_s=9)
     ledger.held(row.id, "i-1")
 
-    async def main() -> str:
+    async def main() -> tuple[str, bool]:
         market = Lasting(tmp_path / "local", "logs")
         market.go.set()
         loop = loop_of(home, ledger, market, console, replace(timing, watch_s=0.5, status_s=2))
-        lease = watched(loop, row)
-        farewell = asyncio.ensure_future(loop._farewell(lease))
-        await asyncio.sleep(0.3)
-        said = Status(lease=row.id, beat=1, phase="left", reason="told to stop")
+        serving = served(loop, row)
+        home.state.write(keys.status(row.id), wire.dump(Status(lease=row.id, beat=1, phase="idle")))
+        running = asyncio.ensure_future(loop.run())
+        await asyncio.sleep(0.6)
+        waits = not market.destroyed and serving.lease.sheet.stop
+        said = Status(lease=row.id, beat=2, phase="left", reason="told to stop")
         home.state.write(keys.status(row.id), wire.dump(said))
-        await farewell
-        return lease.monitor.status.phase if lease.monitor.status else "nothing"
+        await running
+        assert market.destroyed == ["i-1"]
+        return serving.status.phase if serving.status else "nothing", waits
 
-    assert asyncio.run(main()) == "left"
+    assert asyncio.run(main()) == ("left", True)

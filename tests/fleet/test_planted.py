@@ -57,12 +57,9 @@ def found(folder: Path) -> Iterator[str]:
             yield from broken(rage(storm, state, before=before))
 
 
-async def without_finally(self: Loop) -> tuple[str, str]:
-    """Do as `Loop._one_lease`, and give back only what ended well."""
-    lease = await self._patiently_acquired()
-    reason = await self._serve(lease)
-    await self._give_back(lease, reason)
-    return lease.row.machine, reason
+async def without_finally(self: Loop, reason: str) -> None:
+    """Do as `Loop._end_all`, and give back nothing: only what ended well is gone by then."""
+    del self, reason
 
 
 def without_reconciling(self: VastMarket, error: MaybeMade) -> Created:
@@ -83,8 +80,9 @@ def without_whole_lists(instances: Callable[[Vast], list[VastInstance]]) -> Call
     return planted
 
 
-def without_this_lease(self: Renter) -> Decimal:
+def without_this_lease(self: Renter, *, but: str = "") -> Decimal:
     """Count what has ended, and forget the lease that lasts."""
+    del but
     rows = [row for row in self.ledger.leases(self.batch) if row.state == "gone"]
     return budget.spent(rows, self.ledger.clock())
 
@@ -98,16 +96,20 @@ class Plant:
 
 
 PLANTS: dict[str, Plant] = {
-    "no finally": Plant(places=((Loop, "_one_lease", without_finally),), breaks="is left, and the exit code is"),
+    "no finally": Plant(places=((Loop, "_end_all", without_finally),), breaks="is left, and the exit code is"),
     "no label reconcile": Plant(
         places=((VastMarket, "_reconciled", without_reconciling),), breaks="was called gone while instance"
     ),
     "a failed list read as empty": Plant(
         places=((Vast, "instances", without_whole_lists(Vast.instances)),), breaks="was called gone while instance"
     ),
-    # One guard looks before the lease, the other meanwhile; the hard life bounds what both let pass.
+    # One guard looks before the lease and its renewals, the other meanwhile; the hard life bounds what both let pass.
     "budget off by one lease": Plant(
-        places=((Renter, "_afford", lambda *_: None), (Renter, "spent", without_this_lease)), breaks="the budget is"
+        places=(
+            (Renter, "_afford", lambda *_: None),
+            *((Renter, name, without_this_lease) for name in ("spent", "committed")),
+        ),
+        breaks="the budget is",
     ),
     "no dead-man": Plant(places=((Process, "dead_man", False),), breaks="outlives its deadline"),
 }

@@ -191,10 +191,53 @@ def test_a_renewal_is_committed_too(renter: Renter) -> None:
 def test_money_that_is_used_up_ends_the_work(renter: Renter) -> None:
     """By what the worker says that it moved, too."""
     lease = rent(renter)
-    renter.check_money(lease)
+    renter.check_money()
     renter.ledger.traffic(lease.id, 0, 200 * 10**9)
     with pytest.raises(BudgetError, match="used up"):
-        renter.check_money(lease)
+        renter.check_money()
+
+
+def test_what_a_lease_may_cost_is_not_promised_twice(renter: Renter, market: PaperMarket) -> None:
+    """A second lease needs the whole of what it may cost beside the first one's, and room to renew that once."""
+    one = Decimal("0.36") * 100 / 3600 + Decimal("0.01")
+    renewal = Decimal("0.36") * 30 / 3600
+    renter.terms = replace(renter.terms, budget_usd=2 * one + renewal - Decimal("0.0001"))
+    rent(renter)
+    with pytest.raises(BudgetError, match="may cost"):
+        rent(renter)
+    renter.terms = replace(renter.terms, budget_usd=2 * one + renewal + Decimal("0.001"))
+    rent(renter)
+    assert len(market.launched) == 2
+
+
+def test_the_credit_is_not_promised_twice_either(renter: Renter, market: PaperMarket) -> None:
+    """What the account has pays for what is promised already, and only the rest for another lease."""
+    one = Decimal("0.36") * 100 / 3600 + Decimal("0.01")
+    market.credit = 2 * one
+    rent(renter)
+    with pytest.raises(BudgetError, match="of the account's credit"):
+        rent(renter)
+
+
+def test_a_renewal_leaves_the_others_theirs(renter: Renter) -> None:
+    """What is promised to one lease cannot renew another; when that one is gone it can."""
+    first, second = rent(renter), rent(renter)
+    spare = Decimal("0.36") * 40 / 3600 + Decimal("0.01")
+    renter.terms = replace(renter.terms, budget_usd=renter.committed(but=first.id) + spare + Decimal("0.0005"))
+    assert renter.cannot_renew(first) is None
+    renter.terms = replace(renter.terms, budget_usd=renter.committed(but=first.id) + spare - Decimal("0.0005"))
+    assert "beyond the budget" in (renter.cannot_renew(first) or "")
+    assert renter.short
+    renter.ledger.ending(second.id, "done")
+    renter.ledger.ended(second.id, "gone")
+    assert renter.cannot_renew(first) is None
+
+
+def test_another_machine_is_another_one(renter: Renter, market: PaperMarket) -> None:
+    """One host's second GPU fails with its first."""
+    first = rent(renter)
+    second = asyncio.run(renter.acquire(held={first.row.machine}))
+    assert second.row.machine != first.row.machine
 
 
 def test_a_full_disk_does_not_hide_a_machine_that_stays(

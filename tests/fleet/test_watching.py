@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from io import StringIO
 from pathlib import Path
@@ -19,7 +19,7 @@ from uprez.fleet.budget import SMALL_CHANGE
 from uprez.fleet.lease import Lease
 from uprez.fleet.ledger import Ledger
 from uprez.fleet.monitor import Monitor
-from uprez.fleet.watching import Watcher
+from uprez.fleet.watching import Lister, Watcher
 from uprez.machine import Machine
 from uprez.market.base import Instance, InstanceState, Rates
 from uprez.report.console import Console
@@ -67,8 +67,15 @@ def market() -> Shown:
     return Shown()
 
 
+@dataclass(kw_only=True)
+class OneWatcher(Watcher):
+    """A watcher for which the list is asked alone."""
+
+    lister: Lister
+
+
 @pytest.fixture
-def watcher(market: Shown, ledger: Ledger, home: Home, console: Console, timing: Timing, tmp_path: Path) -> Watcher:
+def watcher(market: Shown, ledger: Ledger, home: Home, console: Console, timing: Timing, tmp_path: Path) -> OneWatcher:
     """Watch a lease of that machine."""
     ledger.begin_batch("b0000001", "", {})
     row = intended(ledger, "b0000001", market="paper")
@@ -81,8 +88,10 @@ def watcher(market: Shown, ledger: Ledger, home: Home, console: Console, timing:
         monitor=Monitor(lease=row.id, timing=timing),
         sheet=SHEET,
         disk_gb=16,
+        began=0.0,
     )
-    return Watcher(
+    return OneWatcher(
+        lister=Lister(market, console),
         home=home,
         market=market,
         ledger=ledger,
@@ -94,11 +103,11 @@ def watcher(market: Shown, ledger: Ledger, home: Home, console: Console, timing:
     )
 
 
-def look(watcher: Watcher) -> str | None:
+def look(watcher: OneWatcher) -> str | None:
     """Look once, and let what it began end."""
 
     async def once() -> str | None:
-        lost = await watcher.look(makes_frames=lambda: False)
+        lost = await watcher.look(await watcher.lister.look(), makes_frames=lambda: False)
         await asyncio.sleep(0)
         await asyncio.sleep(0)
         return lost
@@ -106,13 +115,13 @@ def look(watcher: Watcher) -> str | None:
     return asyncio.run(once())
 
 
-def tell(watcher: Watcher, **status: object) -> None:
+def tell(watcher: OneWatcher, **status: object) -> None:
     """Write a status as the worker does."""
     given: dict[str, object] = {"lease": watcher.lease.id, "beat": 1, "phase": "idle", **status}
     watcher.home.state.write(keys.status(watcher.lease.id), wire.dump(Status(**given)))  # type: ignore[arg-type]
 
 
-def test_a_market_that_does_not_answer_loses_nothing(watcher: Watcher, market: Shown, said: StringIO) -> None:
+def test_a_market_that_does_not_answer_loses_nothing(watcher: OneWatcher, market: Shown, said: StringIO) -> None:
     """The worker's heart decides meanwhile; it is said once."""
     tell(watcher)
     assert look(watcher) is None
@@ -123,21 +132,21 @@ def test_a_market_that_does_not_answer_loses_nothing(watcher: Watcher, market: S
     assert look(watcher) is None
 
 
-def test_a_key_that_is_refused_ends_the_watch(watcher: Watcher, market: Shown) -> None:
+def test_a_key_that_is_refused_ends_the_watch(watcher: OneWatcher, market: Shown) -> None:
     """Nothing can be done with it."""
     market.error = KeyRefused("no such key")
     with pytest.raises(KeyRefused):
         look(watcher)
 
 
-def test_less_disk_than_was_asked_for_loses_the_machine(watcher: Watcher, market: Shown) -> None:
+def test_less_disk_than_was_asked_for_loses_the_machine(watcher: OneWatcher, market: Shown) -> None:
     """Before an hour of work fails on it."""
     market.shown = Instance(id="7", label="", state="running", disk_gb=Decimal(8))
     assert look(watcher) is look(watcher) is None, "two looks may err"
     assert look(watcher) == "8 of 16 GB of disk were granted"
 
 
-def test_a_machine_that_is_not_the_one_that_was_rented_is_lost(watcher: Watcher, said: StringIO) -> None:
+def test_a_machine_that_is_not_the_one_that_was_rented_is_lost(watcher: OneWatcher, said: StringIO) -> None:
     """As soon as the worker has looked at it; one that is, is described once."""
     tell(watcher, machine=MACHINE)
     assert look(watcher) is look(watcher) is None
@@ -148,7 +157,7 @@ def test_a_machine_that_is_not_the_one_that_was_rented_is_lost(watcher: Watcher,
 
 
 def test_a_heart_that_beats_refutes_the_host(
-    watcher: Watcher, market: Shown, timing: Timing, monkeypatch: pytest.MonkeyPatch
+    watcher: OneWatcher, market: Shown, timing: Timing, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Three beats may be missed before "exited" is believed; that a contract was stopped is certain."""
     tell(watcher)
@@ -164,7 +173,7 @@ def test_a_heart_that_beats_refutes_the_host(
 
 
 def test_a_machine_that_cannot_start_is_lost_at_once_and_says_why(
-    watcher: Watcher, market: Shown, said: StringIO
+    watcher: OneWatcher, market: Shown, said: StringIO
 ) -> None:
     """With its host's own words."""
     market.be("failed", detail="OCI runtime create failed")
@@ -174,7 +183,7 @@ def test_a_machine_that_cannot_start_is_lost_at_once_and_says_why(
     assert "OCI runtime create failed" in said.getvalue()
 
 
-def test_lines_are_shown_once_and_kept(watcher: Watcher, market: Shown, said: StringIO, tmp_path: Path) -> None:
+def test_lines_are_shown_once_and_kept(watcher: OneWatcher, market: Shown, said: StringIO, tmp_path: Path) -> None:
     """Whatever snapshot comes: an old one, an overlapping one, one of another lease."""
     lease = watcher.lease.id
     lines = [f"{lease}:{n} 2026-11-25T12:00:0{n}Z line {n}\n" for n in range(1, 5)]
@@ -192,7 +201,7 @@ def test_lines_are_shown_once_and_kept(watcher: Watcher, market: Shown, said: St
     assert [line.partition(" ")[2] for line in kept] == [f"line {n}" for n in range(1, 5)]
 
 
-def test_what_an_old_snapshot_lacks_comes_from_the_store(watcher: Watcher, market: Shown, said: StringIO) -> None:
+def test_what_an_old_snapshot_lacks_comes_from_the_store(watcher: OneWatcher, market: Shown, said: StringIO) -> None:
     """The last words of a worker that has left are there; the parts that were shown already are not read."""
     lease = watcher.lease.id
     lines = [f"{lease}:{n} 2026-11-25T12:00:0{n}Z line {n}\n" for n in range(1, 7)]
@@ -210,7 +219,7 @@ def test_what_an_old_snapshot_lacks_comes_from_the_store(watcher: Watcher, marke
 
 
 def test_the_boot_is_told_as_it_goes_on(
-    watcher: Watcher, market: Shown, said: StringIO, monkeypatch: pytest.MonkeyPatch
+    watcher: OneWatcher, market: Shown, said: StringIO, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each new word of the market, not more often than every 10 s, until it runs."""
     times = iter(range(0, 1000, 11))
@@ -229,7 +238,7 @@ def test_the_boot_is_told_as_it_goes_on(
     ]
 
 
-def test_what_it_costs_is_written_down(watcher: Watcher, market: Shown, ledger: Ledger) -> None:
+def test_what_it_costs_is_written_down(watcher: OneWatcher, market: Shown, ledger: Ledger) -> None:
     """Its own rates, since when it runs, and what it has moved: packages too."""
     rates = Rates(gpu_usd_per_hour=Decimal("0.2"), disk_usd_per_hour=Decimal("0.01"))
     market.shown = Instance(id="7", label="", state="running", rates=rates)
@@ -241,7 +250,9 @@ def test_what_it_costs_is_written_down(watcher: Watcher, market: Shown, ledger: 
     assert (row.down_bytes, row.up_bytes) == (100, 5)
 
 
-def test_the_log_is_asked_for_once_in_a_while(watcher: Watcher, market: Shown, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_log_is_asked_for_once_in_a_while(
+    watcher: OneWatcher, market: Shown, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Trap 13: one question at a time, `log_s` apart, however often the controller looks."""
     asked: list[str] = []
 
@@ -257,7 +268,7 @@ def test_the_log_is_asked_for_once_in_a_while(watcher: Watcher, market: Shown, m
 
 
 def test_a_log_that_does_not_come_keeps_no_machine(
-    watcher: Watcher, market: Shown, monkeypatch: pytest.MonkeyPatch
+    watcher: OneWatcher, market: Shown, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It has its time, and no more."""
 
@@ -270,7 +281,7 @@ def test_a_log_that_does_not_come_keeps_no_machine(
     asyncio.run(asyncio.wait_for(watcher.end(), 5))
 
 
-def test_a_claim_beyond_all_reason_loses_the_machine(watcher: Watcher, ledger: Ledger) -> None:
+def test_a_claim_beyond_all_reason_loses_the_machine(watcher: OneWatcher, ledger: Ledger) -> None:
     """The host earns by traffic: what its worker says of it is believed within reason, and billed no further."""
     tell(watcher, down_bytes=SMALL_CHANGE, up_bytes=SMALL_CHANGE)
     assert look(watcher) is None
@@ -279,7 +290,9 @@ def test_a_claim_beyond_all_reason_loses_the_machine(watcher: Watcher, ledger: L
     assert ledger.lease(watcher.lease.id).up_bytes == SMALL_CHANGE
 
 
-def test_a_worker_that_runs_is_billed_whatever_the_list_says(watcher: Watcher, market: Shown, ledger: Ledger) -> None:
+def test_a_worker_that_runs_is_billed_whatever_the_list_says(
+    watcher: OneWatcher, market: Shown, ledger: Ledger
+) -> None:
     """A list that lags behind a worker must not make its GPU free."""
     market.be("booting")
     tell(watcher, phase="working")
@@ -287,7 +300,7 @@ def test_a_worker_that_runs_is_billed_whatever_the_list_says(watcher: Watcher, m
     assert ledger.lease(watcher.lease.id).running_at is not None
 
 
-def test_without_any_list_the_worker_is_judged_by_itself(watcher: Watcher, market: Shown) -> None:
+def test_without_any_list_the_worker_is_judged_by_itself(watcher: OneWatcher, market: Shown) -> None:
     """A market that never answers keeps no machine whose worker has left."""
     market.error = Unclear("502")
     tell(watcher)
@@ -296,9 +309,48 @@ def test_without_any_list_the_worker_is_judged_by_itself(watcher: Watcher, marke
     assert "the worker left" in (look(watcher) or "")
 
 
-def test_a_line_with_a_time_that_cannot_be_stops_nothing(watcher: Watcher, market: Shown) -> None:
+def test_a_line_with_a_time_that_cannot_be_stops_nothing(watcher: OneWatcher, market: Shown) -> None:
     """Whatever a host prints in the runner's name."""
     market.printed = f"uprez-boot {watcher.lease.id} 9999999999999999999 x\n"
     asyncio.run(watcher.end())
     market.printed = f"uprez-boot {watcher.lease.id} 9999999999999999 x\n"
     asyncio.run(watcher.end())
+
+
+def test_a_list_that_was_asked_for_before_says_nothing_of_a_machine(watcher: OneWatcher, market: Shown) -> None:
+    """One that is rented while a list is on its way is not in it, and is not gone for that."""
+    tell(watcher)
+    assert look(watcher) is None
+    market.shown = None
+    watcher.lease.began = clock.now() + 60
+    assert look(watcher) is None
+    assert watcher.instance is not None
+    watcher.lease.began = 0.0
+    look(watcher)
+    assert watcher.instance is None
+
+
+def test_a_slow_list_keeps_no_pass_waiting(market: Shown, console: Console, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is asked for once, and comes when it comes."""
+    monkeypatch.setattr(watching, "PATIENCE_S", 0.01)
+    asked: list[asyncio.Event] = []
+
+    async def slow() -> list[Instance]:
+        asked.append(asyncio.Event())
+        await asked[-1].wait()
+        return [Instance(id="7", label="", state="running")]
+
+    monkeypatch.setattr(market, "instances", slow)
+
+    async def main() -> None:
+        lister = Lister(market, console)
+        assert await lister.look() is None
+        assert await lister.look() is None
+        asked[0].set()
+        await asyncio.sleep(0)
+        listed = await lister.look()
+        assert listed is not None
+        assert list(listed.instances) == ["7"]
+        assert len(asked) == 1
+
+    asyncio.run(main())

@@ -41,7 +41,6 @@ KEYS: dict[str, Key] = {
     "max_machines": Key(
         kind=whole(1, 1000, "at least 1"),
         field="max_machines",
-        not_yet=True,
         remote="falls",
         help="Machines at once (default 1).",
     ),

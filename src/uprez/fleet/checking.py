@@ -8,8 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from copy import copy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TypeAlias
 
@@ -97,6 +96,9 @@ class Checks:
     """Says why a job cannot be made anew, None when it can."""
     alone: bool
     """There is one machine, whatever happens."""
+    others: Callable[[Work, Piece | None, Done], bool]
+    """Says whether another machine is at the same piece as an attempt; of no piece, whether one makes frames by the
+    same plan."""
     _running: dict[str, Check] = field(default_factory=dict)
     _shunned: set[str] = field(default_factory=set)
     """Machines whose encoder failed, or that could not follow a plan, where there are others."""
@@ -120,13 +122,15 @@ class Checks:
         if piece not in dispatch.wanted(work):  # its job has ended, or has lost the plan that it was made by
             return
         if done.fault == "store" and (self.home.remote or piece == ASSEMBLE):
-            self._start(machine, work, piece, done, partial(elsewhere, self.home, copy(work), done))
+            seen = replace(work, counted=dict(work.counted), unlike=dict(work.unlike))
+            self._start(machine, work, piece, done, partial(elsewhere, self.home, seen, done))
             return
         if done.fault:
             self._take_fault(machine, work, piece, done)
             return
         work.seconds += done.seconds
-        seen = copy(work)  # the thread's own: this one may lose its plan meanwhile
+        # The thread's own: this one may lose its plan meanwhile, and other segments come to count.
+        seen = replace(work, counted=dict(work.counted), unlike=dict(work.unlike))
         checked: dict[str, Callable[[], Counted]] = {
             "index": partial(checks.survey, self.home, seen, done.key, self.segment_frames),
             "enhance": partial(checks.segment, self.home, seen, piece.segment, done.key, done.suspect),
@@ -162,7 +166,10 @@ class Checks:
         fault, error = done.fault or "defect", done.error or "no reason given"
         if machine in self._shunned and fault in ("encode", "plan"):
             return
-        follows = self.after_fault(work, piece, fault, error, done.hint)
+        if self.others(work, piece, done):
+            self.console.debug(f"{title(work, piece)} failed on {machine}, and is made on another too: {error}")
+            return
+        follows = self.after_fault(work, piece, done)
         if follows and follows != "failed":
             self.console.warn(f"{title(work, piece)} failed on {machine}: {done.error} ({follows})")
         if follows == "elsewhere":
@@ -170,11 +177,19 @@ class Checks:
             self.distrusted(machine, error)
         self.looked(work)
 
-    def after_fault(self, work: Work, piece: Piece, fault: Fault, error: str, hint: str | None) -> str | None:
+    def lost(self, work: Work, piece: Piece, done: Done) -> None:
+        """Take note of a try that ended with its machine, unless another is at the same piece."""
+        if not self.others(work, piece, done):
+            self.after_fault(work, piece, done)
+        self.looked(work)
+
+    def after_fault(self, work: Work, piece: Piece, done: Done) -> str | None:
         """Take note of a failed try; says what follows, and what it costs where an encoder is given up."""
+        fault, error = done.fault or "defect", done.error or "no reason given"
         unaffordable = self.affords(work)
         plan, count = work.plan, work.frames_counted
-        follows = dispatch.after_fault(work, piece, fault, error, hint, alone=self.alone)
+        others = self.others(work, None, done)
+        follows = dispatch.after_fault(work, piece, fault, error, done.hint, alone=self.alone, others=others)
         if follows != "new plan" or plan is None or len(work.given_up) == len(plan.given_up):
             return follows
         rung, name = plan.preflight.encoding.rung, work.job.source.name
@@ -199,7 +214,10 @@ class Checks:
                 return
             # A store that refuses would refuse again after the same work was paid for once more.
             final = isinstance(error, InputError | StoreError)
-            follows = dispatch.after_fault(work, piece, "input" if final else "verify", error.message, error.hint)
+            follows: str | None = "another makes it"
+            if final or not self.others(work, piece, check.done):
+                fault: Fault = "input" if final else "verify"
+                follows = dispatch.after_fault(work, piece, fault, error.message, error.hint)
             self.console.warn(f"{title(work, piece)} does not count: {error.message} ({follows})")
             work.warnings.insert(work.told, f"an attempt did not count: {error.message}")
             work.told += 1

@@ -15,7 +15,7 @@ from uprez.fleet.ledger import LeaseRow, Ledger
 from uprez.fleet.monitor import Monitor
 from uprez.fleet.supplies import Supplies, signed
 from uprez.fleet.work import Piece, Work
-from uprez.job import Pin
+from uprez.job import Pin, Plan
 from uprez.market.base import Market, Offer
 from uprez.report.console import Console
 from uprez.sheet import PUT_BYTES, Put, Ref, Sheet, Task
@@ -60,7 +60,10 @@ class Lease:
     """Tasks on the sheet by id."""
     handled: set[str] = field(default_factory=set)
     """Tasks whose end was taken note of."""
+    plans: dict[str, Plan | None] = field(default_factory=dict)
+    """By task, the plan that its job had when it was given out."""
     began: float = field(default_factory=clock.now)
+    """When the market had answered that there is a machine."""
     renewed: float = field(default_factory=clock.now)
     last_words: str = ""
     """Why it is not renewed any more."""

@@ -1,39 +1,41 @@
-"""The controller's loop over one lease at a time: load what is to be seen, act on it, apply what was decided.
+"""The controller's loop over all leases: load what is to be seen, act on it, apply what was decided.
 
-A pass is short: whatever takes long (checking video, publishing) runs in the background and its outcome is part of
-what a later pass loads, so that a lease is always renewed in time.
+    hire -> [look -> act -> judge -> share out] every few seconds -> retire
+
+A pass is short: whatever takes long (renting, checking video, publishing, giving a machine back) runs in the background
+and its outcome is part of what a later pass loads, so that leases are always renewed in time.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
-from functools import partial
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from math import ceil
 
 from uprez import background
 from uprez.config.settings import Settings
 from uprez.errors import (
-    BudgetError,
+    BillingError,
     BusyError,
     DeniedError,
+    KeyRefused,
     RateLimited,
     RentError,
-    StoreError,
     Unclear,
     UprezError,
 )
-from uprez.fleet import clock, dispatch
-from uprez.fleet import lease as leases
+from uprez.fleet import clock, dispatch, estimate
+from uprez.fleet import plan as plans
 from uprez.fleet.checking import Checks, title
+from uprez.fleet.dispatch import Assignment, Name
 from uprez.fleet.lease import Lease
 from uprez.fleet.renting import Renter
-from uprez.fleet.watching import Watcher
-from uprez.fleet.work import ASSEMBLE, Work
+from uprez.fleet.serving import FAREWELL_S, UNTOLD_S, Serving
+from uprez.fleet.watching import Listed, Lister, Watcher
+from uprez.fleet.work import Piece, Work
 from uprez.market.vast.launch import NO_PYTHON
-from uprez.sheet import Sheet, Task
-from uprez.store.open import Home
+from uprez.status import Done
 
 DONE = "the work is done"
 LEFT = "lease ended or nothing to do"
@@ -42,13 +44,17 @@ PYTHON_HINT = "choose another with --image, such as python:3.11-bookworm"
 LOST_IN_A_ROW = 3
 """Machines lost without anything new that counts before the batch gives up."""
 LOST_IN_A_ROW_RENTED = 5
-"""Of rented ones, each of them another."""
+"""Of rented ones, each of them another; more, where more are held at once."""
 MOST_THREADS = 16
 """Of a worker on a rented machine: more do not make an encoder faster, and the GPU has the rest of the work."""
 STORE_PAUSES_S = (10.0, 60.0, 180.0)
 """Between tries to rent while the store cannot be written."""
-FAREWELL_S = 10.0
-"""How long a worker that was told to stop may take to say so, at least; then it is destroyed all the same."""
+RENT_AGAIN_S = 60.0
+"""Until another machine is looked for where one could not be had."""
+BOOT_GAIN = 2.0
+"""By how many times its boot a further machine must shorten the work, each of those there are going on as it does."""
+READS_AT_ONCE = 16
+"""Statuses that are read at the same time."""
 
 
 @dataclass(kw_only=True)
@@ -62,18 +68,29 @@ class Loop:
     works: Sequence[Work]
     on_end: Callable[[Work], None]
     """Called once for each job when it is done or failed."""
-    watcher: Watcher | None = None
-    """Of the lease there is."""
+    servings: list[Serving] = field(default_factory=list)
+    """Leases that are not seen to have ended."""
     _ended: set[str] = field(default_factory=set)
     _machines: dict[str, str] = field(default_factory=dict)
     """Of each lease of this run."""
     _distrusted: dict[str, str] = field(default_factory=dict)
     """Machines that get no more work, and why."""
+    _renting: asyncio.Task[Lease] | None = None
+    _acquiring: asyncio.Task[Lease] | None = None
+    """What of it must not be interrupted."""
+    _rent_at: float = 0.0
+    _said: str = ""
+    """Why no further machine is there."""
+    _lost: int = 0
+    _progress_at_loss: int = 0
+    _boot_s: float | None = None
+    """What the first boot of this batch took."""
 
     def __post_init__(self) -> None:
         """Take what the renter has too."""
         self.home, self.market, self.ledger = self.renter.home, self.renter.market, self.renter.ledger
         self.console, self.timing = self.renter.console, self.renter.terms.timing
+        self._lister = Lister(self.market, self.console)
         self._checks = Checks(
             home=self.home,
             console=self.console,
@@ -83,6 +100,7 @@ class Loop:
             distrusted=self._distrust,
             affords=self._lacks_budget,
             alone=not self.rented,
+            others=self._others,
         )
 
     @property
@@ -90,159 +108,178 @@ class Loop:
         """Say whether machines cost money."""
         return self.renter.terms.budget_usd is not None
 
+    @property
+    def most(self) -> int:
+        """How many machines there may be at once."""
+        return self.settings.max_machines if self.rented else 1
+
     async def run(self) -> None:
         """Work until every job is done or failed; raises RentError when machine after machine is lost."""
-        lost = 0
-        while self._open():
-            before = self._progress()
-            try:
-                machine, reason = await self._one_lease()
-            finally:
-                # Whatever ended the lease: what it published may count all the same.
-                await self._checks.settle()
-                if not self._open():
-                    self._tell_ends()
-            if self._open() and reason != DONE:
-                self.console.warn(f"Lease lost: {reason}")
-                if reason.endswith(NO_PYTHON):
-                    raise RentError(f"the image {self.renter.terms.image} cannot be used: {reason}", hint=PYTHON_HINT)
-                if self.rented and not self._is_over(reason):
-                    self.renter.banned.add(machine)
-                lost = 1 if self._progress() > before else lost + 1
-                if lost >= (LOST_IN_A_ROW_RENTED if self.rented else LOST_IN_A_ROW):
-                    raise RentError(f"{lost} machines in a row were lost without progress; the last: {reason}")
-
-    @staticmethod
-    def _is_over(reason: str) -> bool:
-        """Say whether a lease merely came to its end, which says nothing of its machine."""
-        return reason.endswith(LEFT)
-
-    async def _one_lease(self) -> tuple[str, str]:
-        lease = await self._patiently_acquired()
-        reason = "interrupted"
+        reason = DONE
         try:
-            reason = await self._serve(lease)
+            while self._open() or self.servings or self._renting:
+                await self._pass()
+                await self._rest()
+        except asyncio.CancelledError:
+            reason = "interrupted"
+            raise
         except UprezError as error:
             reason = error.message
             raise
         finally:
-            await self._give_back(lease, reason)
-        return lease.row.machine, reason
+            # Not to be interrupted: whoever wants to leave wants nothing left running.
+            await background.whole(self._end_all(reason))
+            # Whatever ended a lease: what it published may count all the same.
+            await self._checks.settle()
+            if not self._open():
+                self._tell_ends()
 
-    async def _patiently_acquired(self) -> Lease:
-        """Rent; a store or a market that does not answer now may do so a little later; till then nothing is rented."""
-        for pause_s in STORE_PAUSES_S:
-            try:
-                return await self._acquire()
-            except (BusyError, Unclear, RateLimited) as error:
-                where = "store" if isinstance(error, BusyError) else "market"
-                self.console.warn(f"Nothing is rented while the {where} is out of reach: {error.message}")
-                await asyncio.sleep(pause_s)
-        return await self._acquire()
-
-    async def _acquire(self) -> Lease:
-        """Rent; not to be interrupted between the call that costs money and its record."""
-        self._announce_next()
-        renting = asyncio.ensure_future(self.renter.acquire())
-        try:
-            return await asyncio.shield(renting)
-        except asyncio.CancelledError:
-            self.renter.stopped = True  # no other offer is tried
-            with contextlib.suppress(RentError, BudgetError, StoreError):  # then there is nothing to give back
-                await self._give_back(await renting, "interrupted")
-            raise
-
-    async def _give_back(self, lease: Lease, reason: str) -> None:
-        """Give the machine back; an interruption is heard when that is done."""
-        await background.whole(self._end_lease(lease, reason))
-
-    async def _end_lease(self, lease: Lease, reason: str) -> None:
-        """Show the last of the log, if it is to be had, and destroy; nothing about the log may prevent that."""
-        stopping = background.start(partial(leases.stop, self.home, lease))  # it hears that way too, should DELETE fail
-        try:
-            if self.watcher is not None and self.watcher.lease is lease:
-                await self.watcher.end()
-        finally:
-            row = replace(lease.row, instance=lease.instance)
-            await leases.give_back(self.market, self.ledger, row, self.console, reason)
-        self.watcher = None
-        with contextlib.suppress(TimeoutError, UprezError):
-            await asyncio.wait_for(stopping, FAREWELL_S)
-        with contextlib.suppress(StoreError):  # the ledger has them: the next start closes what is left
-            await background.start(partial(leases.close_uploads, self.home, lease, list(lease.uploads)))
-
-    async def _serve(self, lease: Lease) -> str:
-        """Pass after pass until the work is done or the lease is lost; gives the reason it ended."""
-        self.watcher = Watcher(
-            home=self.home,
-            market=self.market,
-            ledger=self.ledger,
-            console=self.console,
-            lease=lease,
-            timing=self.timing,
-            rented=self.rented,
-            logs=self.settings.state_dir / "logs" if self.rented else None,
-        )
-        self._machines[lease.id] = lease.row.machine
-        self.renter.say_length(lease)
-        await self._apply(lease)
-        while True:
+    async def _rest(self) -> None:
+        """Wait for the next pass; something that ended is looked at sooner."""
+        waiting = {task for task in (self._renting, *(each.ending for each in self.servings)) if task is not None}
+        if any(task.done() for task in waiting):
+            return
+        if waiting:
+            await asyncio.wait(waiting, timeout=self.timing.poll_s, return_when=asyncio.FIRST_COMPLETED)
+        else:
             await asyncio.sleep(self.timing.poll_s)
-            lost = await self._load(lease)
-            self._act(lease)
-            if self._only_results_left():
-                return await self._farewell(lease)
-            if lost:
-                return await self._explain(lease, lost)
-            if (why := self._distrusted.get(lease.row.machine)) is not None:
-                return f"it gets no more work: {why}"
-            self.renter.check_money(lease)
-            await self._apply(lease)
 
-    async def _load(self, lease: Lease) -> str | None:
-        """See what there is to see; gives why the lease is lost, if it is."""
-        if self.watcher is None:
-            raise AssertionError("nobody watches")
-        lost = await self.watcher.look(makes_frames=lambda: _makes_frames(lease))
-        self._show_progress(lease)
-        return lost
-
-    def _act(self, lease: Lease) -> None:
-        """Begin to check what was published, take note of what failed, and of the checks that ended."""
-        status = lease.monitor.status
-        for done in status.done if status else ():
-            if done.task not in lease.handled and done.task in lease.assigned:
-                lease.handled.add(done.task)
-                work, piece = lease.assigned.pop(done.task)
-                self._checks.begin(lease.row.machine, work, piece, done)
+    async def _pass(self) -> None:
+        self._take_ended()
+        self._take_rented()
+        await self._look()
+        for serving in self._in("serving"):
+            self._act(serving)
         self._checks.gather()
+        for serving in self._in("serving"):
+            serving.drop_unwanted()
+        await self._judge()
+        self.renter.check_money()
+        await self._share_out()
+        self._hire()
 
-    async def _apply(self, lease: Lease) -> None:
-        """Write the sheet anew when there is something new to ask, or the lease is half over."""
-        self._drop_unwanted(lease)
-        kept = [task for task in lease.sheet.tasks if task.id in lease.assigned]
-        new = await self._new_tasks(lease)
-        # While something is checked, it may turn out that there is more to do: the worker waits for it.
-        sheet = replace(lease.sheet, tasks=(*kept, *new), hold=bool(self._checks))
-        renewal = sheet.renewal
-        if leases.due(lease) and await self.renter.may_renew(lease):
-            sheet = self._renewed(lease, sheet)
-        if sheet == lease.sheet:
+    def _in(self, *states: str) -> list[Serving]:
+        return [serving for serving in self.servings if serving.state in states]
+
+    # --- load and act
+
+    async def _look(self) -> None:
+        """See what there is to see of every lease; what was found out stays with it."""
+        watched = self._in("serving", "leaving")
+        if not watched:
             return
-        try:
-            await leases.write_sheet(self.home, lease, sheet)
-        except DeniedError:
-            raise
-        except StoreError as error:
-            # The next pass tries again; should the store stay away, monitor.look ends the batch.
-            self.console.warn(f"The sheet could not be written: {error.message}")
-            for task in new:
-                lease.assigned.pop(task.id, None)
-            await background.start(partial(_close_quietly, self.home, lease, [task.id for task in new]))
+        listed = await self._lister.look()
+        turns = asyncio.Semaphore(READS_AT_ONCE)
+
+        async def look(serving: Serving, listed: Listed | None) -> None:
+            async with turns:
+                lost = await serving.watcher.look(listed, makes_frames=serving.makes_frames)
+            serving.reason = lost or ""
+
+        await _all(look(serving, listed) for serving in watched)
+        for serving in watched:
+            if serving.status is not None and self._boot_s is None:
+                self._boot_s = serving.lease.age_s
+        self._show_progress()
+
+    def _act(self, serving: Serving) -> None:
+        """Begin to check what was published, and take note of what failed."""
+        lease, status = serving.lease, serving.status
+        for done in status.done if status else ():
+            if done.task in lease.handled or done.task not in lease.assigned:
+                continue
+            work, piece = lease.assigned[done.task]
+            if (work.job.id, piece) in self._checks.busy:
+                continue  # another attempt is looked at; this one is, should that not count
+            plan = lease.plans.get(done.task)
+            serving.forget(done.task)
+            if plan is work.plan:
+                self._checks.begin(lease.row.machine, work, piece, done)
+
+    def _others(self, work: Work, piece: Piece | None, done: Done) -> bool:
+        """Say whether another machine is at the same piece; or, of no piece, whether one makes frames by the plan."""
+        for serving in self._in("serving"):
+            if done.task in serving.lease.handled:  # its own
+                continue
+            if piece is not None and serving.holds(work, piece):
+                return True
+            doing, status = serving.doing, serving.status
+            if piece is None and doing is not None and doing[0] is work and status is not None and status.frames > 0:
+                return True
+        return False
+
+    # --- judge
+
+    async def _judge(self) -> None:
+        """End the leases that are lost, trusted no more, or have left."""
+        for serving in self._in("serving"):
+            if serving.reason:
+                self._explain(serving)
+                self._give_back(serving, serving.reason, lost=True)
+            elif (why := self._distrusted.get(serving.machine)) is not None:
+                self._give_back(serving, f"it gets no more work: {why}", lost=True)
+        self._retire()
+        leaving = self._in("leaving")
+        await _all(serving.tell_to_leave() for serving in leaving)
+        for serving in leaving:
+            serving.note_leaving(serving.reason)
+            # What is checked now may take long, and the machine costs: it is given back then.
+            if serving.left_at is None or not (
+                self._checks.idle or self.most > 1 or clock.now() > serving.left_at + FAREWELL_S
+            ):
+                continue
+            if self.most == 1:
+                await serving.watcher.end()
+            self._checks.gather()
+            if not self._open():
+                self._tell_ends()
+            self._give_back(serving, DONE, lost=False)
+
+    def _retire(self) -> None:
+        """Let those go for whom nothing is left to do, the dearest first."""
+        serving = self._in("serving")
+        idle = [one for one in serving if not one.lease.assigned]
+        idle.sort(key=lambda one: one.lease.row.usd_per_hour, reverse=True)
+        for one in idle[: max(0, len(serving) - self._demand())]:
+            one.leave()
+
+    def _explain(self, serving: Serving) -> None:
+        """Take note of the task that was being done."""
+        doing, status = serving.doing, serving.status
+        if doing is None or status is None or status.task is None:
             return
-        if sheet.renewal != renewal:
-            lease.renewed = clock.now()
-            self.console.debug(f"Lease {lease.id} renewed for {sheet.length_s:.0f} s")
+        work, piece = doing
+        serving.forget(status.task)
+        self._checks.lost(work, piece, Done(task=status.task, key="", fault="lost", error=serving.reason))
+
+    def _give_back(self, serving: Serving, reason: str, *, lost: bool) -> None:
+        for task in list(serving.lease.assigned):
+            serving.forget(task)
+        serving.end(reason, lost=lost)
+
+    def _take_ended(self) -> None:
+        """Take note of machines that are gone; raises BillingError where one may not be, RentError after too many."""
+        for serving in self._in("ending"):
+            if serving.ending is None or not serving.ending.done():
+                continue
+            self.servings.remove(serving)
+            serving.ending.result()
+            if serving.lost and self._open():
+                self._note_loss(serving)
+
+    def _note_loss(self, serving: Serving) -> None:
+        reason = serving.reason
+        self.console.warn(f"Lease lost: {reason}")
+        if reason.endswith(NO_PYTHON):
+            raise RentError(f"the image {self.renter.terms.image} cannot be used: {reason}", hint=PYTHON_HINT)
+        if self.rented and not reason.endswith(LEFT):  # a lease that merely came to its end says nothing of its machine
+            self.renter.banned.add(serving.machine)
+        progress = self._progress()
+        self._lost = 1 if progress > self._progress_at_loss else self._lost + 1
+        self._progress_at_loss = progress
+        most = max(LOST_IN_A_ROW_RENTED, len(self.servings)) if self.rented else LOST_IN_A_ROW
+        if self._lost >= most and not self._checks:
+            raise RentError(f"{self._lost} machines in a row were lost without progress; the last: {reason}")
 
     def _distrust(self, machine: str, reason: str) -> None:
         """Give a rented machine no more work; it is named by itself, or by an attempt that was made on it."""
@@ -252,75 +289,169 @@ class Loop:
         self._distrusted[machine] = reason
         self.renter.banned.add(machine)
 
+    # --- share out
+
+    async def _share_out(self) -> None:
+        """Give each lease what it is to do, and renew those that are half over."""
+        serving = self._in("serving")
+        works = {work.job.id: work for work in self.works}
+        shared = dispatch.assign(self.works, [one.hand() for one in serving], self._checks.busy, self._seconds)
+        for one in serving:
+            one.leave_to_another(shared.taken[one.lease.id])
+        self._say_shared(shared, works)
+        # While something is checked, or another may fail, it may turn out that there is more to do: the worker waits.
+        hold = bool(self._checks) or len(serving) > 1
+        await _all(
+            one.ask([(works[job], piece) for job, piece in shared.new[one.lease.id]], hold=hold) for one in serving
+        )
+
+    def _say_shared(self, shared: Assignment, works: Mapping[str, Work]) -> None:
+        """Tell what is made a second time, and what changes hands."""
+        for lease, names in shared.new.items():
+            for job, piece in names:
+                if any(serving.holds(works[job], piece) for serving in self.servings):
+                    self.console.info(f"{title(works[job], piece)} is raced: lease {lease} may be sooner at its end")
+        for lease, names in shared.taken.items():
+            for job, piece in names:
+                self.console.debug(f"Lease {lease} leaves {title(works[job], piece)} to another, which may be sooner")
+
+    def _seconds(self, name: Name) -> float:
+        """Reckon what a piece takes on the machine that its job's plan was made on."""
+        job, piece = name
+        work = next(work for work in self.works if work.job.id == job)
+        if piece.kind != "enhance" or work.plan is None:
+            return UNTOLD_S
+        return work.plan.segments[piece.segment].count * work.plan.preflight.seconds_per_frame
+
+    # --- hire
+
+    def _demand(self) -> int:
+        """Say how many machines could be kept busy now."""
+        busy = self._checks.busy
+        return sum(dispatch.demand(work, self._pieces(work), busy) for work in self._open())
+
+    def _pieces(self, work: Work) -> int:
+        """Reckon in how many segments a job without a plan will be cut."""
+        found = estimate.estimate(work.video, work.job.options)
+        if found.frames is None:
+            return 1
+        most = self.settings.segment_frames or round((found.fps or 25) * plans.SEGMENT_OUTPUT_S)
+        return ceil(found.frames / max(1, most))
+
+    def _hire(self) -> None:
+        """Begin to rent one more machine, if there is work for it."""
+        held = len(self.servings)
+        if self._renting or held >= min(self.most, self._demand()) or (held and not self._is_worth_another()):
+            return
+        if not held:
+            self._announce_next()
+        self._renting = asyncio.ensure_future(self._rented(patient=not held))
+
+    def _is_worth_another(self) -> bool:
+        """Say whether the work lasts long enough for one more boot to pay."""
+        if clock.now() < self._rent_at or self.renter.short:
+            return False
+        works = self._open()
+        if any(work.plan is None for work in works):
+            return True
+        boot_s = self._boot_s if self._boot_s is not None else self.timing.boot_s / 10
+        return sum(map(_seconds_left, works)) / len(self.servings) > BOOT_GAIN * boot_s
+
+    async def _rented(self, *, patient: bool) -> Lease:
+        """Rent; a store or a market that does not answer now may do so a little later; till then nothing is rented."""
+        for pause_s in STORE_PAUSES_S if patient else ():
+            try:
+                return await self._acquire()
+            except (BusyError, Unclear, RateLimited) as error:
+                where = "store" if isinstance(error, BusyError) else "market"
+                self.console.warn(f"Nothing is rented while the {where} is out of reach: {error.message}")
+                await asyncio.sleep(pause_s)
+                if self.renter.stopped:
+                    raise
+        return await self._acquire()
+
+    async def _acquire(self) -> Lease:
+        """Rent; not to be interrupted between the call that costs money and its record."""
+        held = {serving.machine for serving in self.servings} if self.rented else set()
+        self._acquiring = asyncio.ensure_future(self.renter.acquire(held=held))
+        return await asyncio.shield(self._acquiring)
+
+    def _take_rented(self) -> None:
+        """Take over a machine that was rented; where none could be, go on with those there are, if any."""
+        if self._renting is None or not self._renting.done():
+            return
+        renting, self._renting, self._acquiring = self._renting, None, None
+        try:
+            lease = renting.result()
+        except (BillingError, KeyRefused, DeniedError):
+            raise
+        except UprezError as error:
+            if not self._in("serving"):
+                raise
+            self._rent_at = clock.now() + RENT_AGAIN_S
+            if error.message != self._said:
+                self._said = error.message
+                self.console.info(f"No further machine: {error.message}")
+            return
+        self._begin(lease)
+
+    def _begin(self, lease: Lease) -> Serving:
+        """Serve a lease from now on."""
+        watcher = Watcher(
+            home=self.home,
+            market=self.market,
+            ledger=self.ledger,
+            console=self.console,
+            lease=lease,
+            timing=self.timing,
+            rented=self.rented,
+            logs=self.settings.state_dir / "logs" if self.rented else None,
+            label=lease.id if self.most > 1 else "",
+        )
+        threads = self.threads or min(lease.offer.cores or 2, MOST_THREADS)
+        serving = Serving(renter=self.renter, lease=lease, watcher=watcher, threads=threads)
+        self.servings.append(serving)
+        self._machines[lease.id] = lease.row.machine
+        self.renter.say_length(lease)
+        self._lengthen()
+        return serving
+
+    async def _end_all(self, reason: str) -> None:
+        """Give all machines back at once; raises BillingError where one may not be gone, before any other error."""
+        self.renter.stopped = True  # no other offer is tried
+        self._lister.close()
+        errors: list[BaseException] = []
+        if self._renting is not None:
+            self._renting.cancel()  # should it wait for a better time
+        if self._acquiring is not None:
+            try:
+                self._begin(await self._acquiring)
+            except Exception as error:  # noqa: BLE001  then there is nothing to give back
+                errors += [error] if isinstance(error, BillingError) or not isinstance(error, UprezError) else []
+        self._renting = self._acquiring = None
+        for serving in self._in("serving", "leaving"):
+            self._give_back(serving, reason, lost=False)
+        ends = [serving.ending for serving in self.servings if serving.ending is not None]
+        errors += [end for end in await asyncio.gather(*ends, return_exceptions=True) if end is not None]
+        self.servings.clear()
+        _raise_worst(errors)
+
+    # --- jobs
+
     def _lacks_budget(self, work: Work) -> str | None:
         """Say that a job cannot be made anew within the budget."""
-        if self.watcher is None or work.plan is None:
+        if work.plan is None or not self.servings:
             return None
         seconds = work.plan.frames * work.plan.preflight.seconds_per_frame
-        return self.renter.lacks(self.watcher.lease, seconds)
+        dearest = max(self.servings, key=lambda serving: serving.lease.row.usd_per_hour)
+        return self.renter.lacks(dearest.lease, seconds)
 
     def _lengthen(self) -> None:
-        """Let a lease last as long as its plans need, unless somebody said how long."""
-        if self.watcher is not None and self.settings.max_runtime_s is None:
-            self.renter.lengthen(self.watcher.lease, sum(_seconds_left(work) for work in self._open()))
-
-    async def _new_tasks(self, lease: Lease) -> list[Task]:
-        """Choose more work for a lease and write it down as tasks."""
-        room = dispatch.AHEAD - len(lease.assigned)
-        busy = [(work.job.id, piece) for work, piece in lease.assigned.values()] + self._checks.busy
-        new = []
-        for work, piece in dispatch.choose(self.works, busy, room):
-            threads = self.threads or min(lease.offer.cores or 2, MOST_THREADS)
-            task = leases.task(self.home, lease, work, piece, threads)
-            try:
-                task = await background.start(partial(leases.with_upload, self.home, lease, task, work))
-            except DeniedError:
-                raise
-            except StoreError as error:
-                self.console.warn(f"{title(work, piece)} has to wait: {error.message}")
-                break
-            lease.assigned[task.id] = (work, piece)
-            new.append(task)
-            self.console.debug(f"Task {task.id}: {piece.kind} of {title(work, piece)}")
-        return new
-
-    def _renewed(self, lease: Lease, sheet: Sheet) -> Sheet:
-        """Lengthen a lease by its length; all its URLs are signed anew."""
-        fresh = (leases.resigned(self.home, task, lease.assigned[task.id][0], sheet) for task in sheet.tasks)
-        sheet = replace(sheet, renewal=sheet.renewal + 1, tasks=tuple(fresh))
-        return leases.addressed(sheet, self.home, self.renter.supplies) if self.home.remote else sheet
-
-    def _drop_unwanted(self, lease: Lease) -> None:
-        """Take back the tasks of jobs that failed, or whose plan was given up."""
-        for task, (work, piece) in list(lease.assigned.items()):
-            if piece not in dispatch.wanted(work):
-                del lease.assigned[task]
-                lease.handled.add(task)
-
-    async def _farewell(self, lease: Lease) -> str:
-        """Tell the worker to leave: it costs nothing more while the last results are checked and get their names."""
-        with contextlib.suppress(StoreError):  # it leaves by itself, a little later
-            await leases.write_sheet(self.home, lease, replace(lease.sheet, stop=True, tasks=()))
-        # It looks at its sheet every `watch_s`: without its last words nobody would see that it ended well.
-        until = clock.now() + max(FAREWELL_S, self.timing.watch_s + self.timing.status_s)
-        while clock.now() < until:
-            await asyncio.sleep(self.timing.watch_s / 4)
-            lost = await self._load(lease)
-            if lost:
-                break
-        if self.watcher is not None:
-            await self.watcher.end()
-        # What is checked now may take long, and the machine costs: it is given back first then.
-        await self._checks.wait(FAREWELL_S)
-        if self._checks.idle:
-            self._checks.gather()
-            self._tell_ends()
-        return DONE
-
-    def _only_results_left(self) -> bool:
-        """Say whether nothing is left for a machine to do, unless a result turns out wrong."""
-        checking = {job for job, piece in self._checks.busy if piece == ASSEMBLE}
-        return all(work.job.id in checking for work in self._open())
+        """Let leases last as long as their plans need, unless somebody said how long."""
+        if self.settings.max_runtime_s is None:
+            seconds = sum(map(_seconds_left, self._open()))
+            for serving in self._in("serving"):
+                self.renter.lengthen(serving.lease, seconds)
 
     def _note_end(self, work: Work) -> None:
         """Tell a job's end at once, but for the last one's: its machine's last line comes first."""
@@ -353,32 +484,23 @@ class Loop:
             number = 1 + sum(other.announced for other in self.works if other is not work)
             self.console.line("RUN", f"Processing file {number}/{len(self.works)}: {work.job.source.name}")
 
-    def _show_progress(self, lease: Lease) -> None:
-        status = lease.monitor.status
-        if status is None or status.task not in lease.assigned:
-            return
-        work, piece = lease.assigned[status.task]
-        self._announce(work)
-        if piece.kind == "enhance" and work.plan:
-            done = work.frames_counted + status.frames
-            self.console.progress(work.job.source.name, min(done, work.plan.frames), work.plan.frames, status.fps)
-
-    async def _explain(self, lease: Lease, lost: str) -> str:
-        """Take note of the task that was being done, and show what the machine printed last."""
-        status = lease.monitor.status
-        if status and status.task in lease.assigned:
-            work, piece = lease.assigned[status.task]
-            self._checks.after_fault(work, piece, "lost", lost, None)
-            self._note_end(work)
-        if self.watcher is not None:
-            await self.watcher.tell_why()
-        return lost
-
-
-def _close_quietly(home: Home, lease: Lease, tasks: list[str]) -> None:
-    """Give up uploads that nobody will use; the ledger has those that cannot be given up now."""
-    with contextlib.suppress(StoreError):
-        leases.close_uploads(home, lease, tasks)
+    def _show_progress(self) -> None:
+        """Move each job's bar: frames that count, and those of the segments that are being made."""
+        made: dict[str, dict[Piece, tuple[int, float]]] = {}
+        for serving in self._in("serving"):
+            doing, status = serving.doing, serving.status
+            if doing is None or status is None:
+                continue
+            work, piece = doing
+            self._announce(work)
+            if piece.kind == "enhance" and work.plan:
+                best = max(made.setdefault(work.job.id, {}).get(piece, (0, 0.0)), (status.frames, status.fps))
+                made[work.job.id][piece] = best
+        for work in self.works:
+            if work.plan and work.job.id in made:
+                frames = sum(count for count, _ in made[work.job.id].values()) + work.frames_counted
+                fps = sum(rate for _, rate in made[work.job.id].values())
+                self.console.progress(work.job.source.name, min(frames, work.plan.frames), work.plan.frames, fps)
 
 
 def _seconds_left(work: Work) -> float:
@@ -388,6 +510,12 @@ def _seconds_left(work: Work) -> float:
     return (work.plan.frames - work.frames_counted) * work.plan.preflight.seconds_per_frame
 
 
-def _makes_frames(lease: Lease) -> bool:
-    status = lease.monitor.status
-    return status is not None and status.task in lease.assigned and lease.assigned[status.task][1].kind == "enhance"
+async def _all(each: Iterable[Awaitable[None]]) -> None:
+    """Do all at once and to the end, then raise the worst of what failed."""
+    _raise_worst([error for error in await asyncio.gather(*each, return_exceptions=True) if error is not None])
+
+
+def _raise_worst(errors: Sequence[BaseException]) -> None:
+    """Raise what may bill before what is a defect of ours, and that before all else."""
+    if errors:
+        raise min(errors, key=lambda error: (not isinstance(error, BillingError), isinstance(error, UprezError)))

@@ -69,6 +69,11 @@ class Monitor:
         """Say whether the worker has said that it leaves."""
         return self.status is not None and self.status.phase == "left"
 
+    @property
+    def still_s(self) -> float:
+        """Seconds since its worker last got on with anything."""
+        return self.now - self._worked
+
     def look(self, home: Home) -> None:
         """Read the status; one that is missing or malformed counts as silence.
 
@@ -162,7 +167,7 @@ class Monitor:
             return f"the worker is gone: {_words(instance)}"
         if silent > self.timing.silence_s:
             return f"no heartbeat for {silent:.0f} s"
-        idle_s = self.now - self._worked if self.status.phase == "working" else 0.0
+        idle_s = self.still_s if self.status.phase == "working" else 0.0
         if makes_frames and idle_s > self.timing.stall_s:
             return f"no frame finished for {idle_s:.0f} s"
         return f"nothing done for {idle_s:.0f} s" if idle_s > max(STALL_S, self.timing.stall_s) else None

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from functools import partial
 
@@ -43,8 +44,8 @@ TRIES = 8
 """Offers that are tried one after the other: others are faster now and then."""
 MAX_RUNTIME_S = 2 * 3600.0
 """Longest life of a rented lease where nobody says how long, as in the system that uprez supersedes."""
-LAST_S = 60.0
-"""What giving a machine back may take."""
+LAST_S, LAST_EACH_S = 60.0, 4.0
+"""What giving a machine back may take, and each further one: the market's calls have a rate."""
 BROKE = frozenset({"insufficient_credit", "missing_billing", "spend_rate_limit"})
 """What a market says when it is the account that cannot rent, and no other offer would do."""
 
@@ -87,32 +88,36 @@ class Renter:
     terms: Terms
     poor: bool = False
     """The account has less than the budget leaves."""
+    short: bool = False
+    """A lease was not renewed for want of money: no other is rented beside those there are."""
     stopped: bool = False
     """Nothing more is to be rented."""
     banned: set[str] = field(default_factory=set)
     """Machines that were found bad in this batch."""
 
-    async def acquire(self) -> Lease:
-        """Rent the best machine that the terms allow.
+    async def acquire(self, *, held: Collection[str] = ()) -> Lease:
+        """Rent the best machine that the terms allow; `held` are those that the batch has already.
 
         Raises BudgetError when none is within the budget, RentError when nothing is offered or nothing starts,
         StoreError when the sheet cannot be written, BillingError when something may have been left.
         """
-        query = replace(self.terms.query, machines=tuple(sorted(self.banned)))
+        # A second lease of one machine would fail with the first, and two attempts there are no race.
+        query = replace(self.terms.query, machines=tuple(sorted(self.banned.union(held))))
         found = await self.market.offers(query)
         if not found:
             raise RentError(
-                f"the market {self.market.name} offers no machine within the limits",
+                f"the market {self.market.name} offers no {'other ' if held else ''}machine within the limits",
                 hint=None if self.terms.budget_usd is None else NO_OFFER,
             )
-        left = await self._left()
+        funds = None if self.terms.budget_usd is None else await self.market.funds()
         refused: RentError | BudgetError | None = None
         for offer in found[:TRIES]:
             if self.stopped:
                 raise RentError("interrupted before anything was rented")
+            if offer.machine in self.banned and self.terms.budget_usd is not None:
+                continue  # since it was searched
             try:
-                self._afford(offer, left)
-                return await self._patiently(offer, left)
+                return await self._patiently(offer, funds)
             except BudgetError as error:
                 refused = refused or error  # the first is the best, mostly the cheapest
                 self.console.debug(f"Offer {offer.id}: {error.message}")
@@ -136,29 +141,31 @@ class Renter:
         self.console.warn(f"Offer {offer.id} was not rented: {error.message}; trying the next")
         return error
 
-    async def _patiently(self, offer: Offer, left: Decimal | None) -> Lease:
+    async def _patiently(self, offer: Offer, funds: Decimal | None) -> Lease:
         """Rent; a call that came too soon is made once more, after the pause that the market asked for."""
         try:
-            return await self._rent(offer, left)
+            return await self._rent(offer, funds)
         except RateLimited:
-            return await self._rent(offer, left)
+            return await self._rent(offer, funds)
 
     async def may_renew(self, lease: Lease) -> bool:
         """Say whether a lease may last longer: time and money must be there, and its label must say so first."""
+        now = await self.market.now()
+        # From here to the new label in the ledger nothing waits, or two renewals could count on the same money.
         if why := self.cannot_renew(lease):
             if lease.last_words != why:
                 lease.last_words = why
                 self.console.info(f"Lease {lease.id} is not renewed: {why}")
             return False
-        return self.terms.budget_usd is None or await self._relabelled(lease)
+        return self.terms.budget_usd is None or await self._relabelled(lease, now)
 
-    async def _relabelled(self, lease: Lease) -> bool:
+    async def _relabelled(self, lease: Lease, now: datetime) -> bool:
         """Move the deadline in the label; whoever reaps by it must not take a machine that works."""
         old = labels.parse(lease.row.label)
         if old is None:
             raise AssertionError("a lease without a label")
         seconds = self.terms.timing.lease_s + self.terms.timing.grace_s
-        label = str(replace(old, deadline=await self.market.now() + timedelta(seconds=seconds)))
+        label = str(replace(old, deadline=now + timedelta(seconds=seconds)))
         try:
             self.ledger.relabelled(lease.id, label)
             await asyncio.wait_for(self.market.relabel(lease.instance, label), RELABEL_S)
@@ -190,9 +197,11 @@ class Renter:
             return f"it would last longer than max_runtime ({lease.max_runtime_s:.0f} s)"
         if terms.budget_usd is None:
             return None
-        rates = self.ledger.lease(lease.id).rates
-        more = budget.commitment(rates, terms.timing.lease_s + terms.timing.grace_s, terms.traffic)
-        if self.spent() + more > terms.budget_usd:
+        more = budget.commitment(
+            self.ledger.lease(lease.id).rates, terms.timing.lease_s + terms.timing.grace_s, terms.traffic
+        )
+        if self.committed(but=lease.id) + more > terms.budget_usd:
+            self.short = True
             return f"${more:.3f} more would go beyond the budget of ${terms.budget_usd:f}"
         return None
 
@@ -201,35 +210,62 @@ class Renter:
         if self.terms.budget_usd is None:
             return None
         more = budget.commitment(self.ledger.lease(lease.id).rates, seconds, Traffic())
-        if self.spent() + more <= self.terms.budget_usd:
+        if self.committed(but=lease.id) + more <= self.terms.budget_usd:
             return None
         return f"${more:.3f} to make it anew would go beyond the budget of ${self.terms.budget_usd:f}"
 
-    def check_money(self, lease: Lease) -> None:
-        """Raise BudgetError when what is left does not pay for more than giving the machine back."""
-        terms = self.terms
-        if terms.budget_usd is None:
+    def check_money(self) -> None:
+        """Raise BudgetError when what is left does not pay for more than giving all machines back."""
+        if self.terms.budget_usd is None:
             return
-        rates = self.ledger.lease(lease.id).rates
-        if self.spent() + budget.commitment(rates, LAST_S, Traffic()) > terms.budget_usd:
+        rows = [row for row in self.ledger.leases(self.batch) if row.state != "gone"]
+        last_s = LAST_S + LAST_EACH_S * max(0, len(rows) - 1)
+        last = sum((budget.commitment(row.rates, last_s, Traffic()) for row in rows), Decimal(0))
+        if self.spent() + last > self.terms.budget_usd:
             raise BudgetError(
-                f"the budget of ${terms.budget_usd:f} is used up, and work is left",
+                f"the budget of ${self.terms.budget_usd:f} is used up, and work is left",
                 hint="raise --budget; the same command goes on from here",
             )
 
     def spent(self) -> Decimal:
         """Give what the batch has cost so far; a machine that has not told what it fetched may have fetched it all."""
-        rows = self.ledger.leases(self.batch)
-        untold = (row.rates.down_usd_per_gb for row in rows if row.running_at and not row.down_bytes)
-        packages = sum(untold, Decimal(0)) * self.terms.packages_bytes / budget.BYTES_PER_GB
-        return budget.spent(rows, self.ledger.clock()) + packages
+        now = self.ledger.clock()
+        return sum((self._cost(row, now) for row in self.ledger.leases(self.batch)), Decimal(0))
 
-    async def _left(self) -> Decimal | None:
-        """Give what may still be spent: of the budget and of the account; None where nothing costs anything."""
+    def committed(self, *, but: str = "") -> Decimal:
+        """Give what the batch may come to cost with the leases it has, each to the deadline in its label.
+
+        Of the lease `but`, and of those that are gone, what they have cost.
+        """
+        now = self.ledger.clock()
+        rows = self.ledger.leases(self.batch)
+        return sum(
+            (self._cost(row, now) if row.state == "gone" or row.id == but else self._bound(row, now) for row in rows),
+            Decimal(0),
+        )
+
+    def _cost(self, row: LeaseRow, now: datetime) -> Decimal:
+        untold = self.terms.packages_bytes if row.running_at and not row.down_bytes else 0
+        return budget.cost(row, now, cautious=True) + Traffic(down_bytes=untold).usd(row.rates)
+
+    def _bound(self, row: LeaseRow, now: datetime) -> Decimal:
+        """Give what a lease that lasts costs at most: all its time, and the traffic that was expected or told of."""
+        label = labels.parse(row.label)
+        end = max(now + timedelta(seconds=LAST_S), label.deadline) if label else now + timedelta(seconds=LAST_S)
+        expected = self.terms.traffic
+        moved = Traffic(
+            down_bytes=max(expected.down_bytes, row.down_bytes), up_bytes=max(expected.up_bytes, row.up_bytes)
+        )
+        return budget.commitment(row.rates, (end - row.intended_at).total_seconds(), moved)
+
+    def _left(self, funds: Decimal | None) -> Decimal | None:
+        """Give what may still be promised: of the budget and of the account; None where nothing costs anything."""
         if self.terms.budget_usd is None:
             return None
-        left = self.terms.budget_usd - self.spent()
-        funds = await self.market.funds()
+        promised = self.committed()
+        left = self.terms.budget_usd - promised
+        if funds is not None:
+            funds -= promised - self.spent()  # of the account's credit, what is billed is gone already
         self.poor = funds is not None and funds < left
         return left if funds is None else min(left, funds)
 
@@ -238,6 +274,7 @@ class Renter:
         if left is None:
             return
         needed = budget.commitment(offer.rates, self.terms.first_s, self.terms.traffic)
+        needed += self._renewals()
         if needed > left:
             whose = "of the account's credit" if self.poor else f"of the budget of ${self.terms.budget_usd:f}"
             there = f"${max(left, Decimal(0)):.3f} {whose}"
@@ -246,23 +283,37 @@ class Renter:
                 hint=("add credit" if self.poor else "raise --budget") + "; the same command goes on from here",
             )
 
-    def hard_life_s(self, offer: Offer, left: Decimal | None) -> float:
-        """Give the longest life of a machine, whoever renews it: bounded by time and by what is left to spend."""
+    def _renewals(self) -> Decimal:
+        """Give what it takes to renew each lease there is once: another one must not starve them."""
+        seconds = self.terms.timing.lease_s
+        rows = (row for row in self.ledger.leases(self.batch) if row.state == "held")
+        return sum((budget.commitment(row.rates, seconds, Traffic()) for row in rows), Decimal(0))
+
+    def hard_life_s(self, offer: Offer, funds: Decimal | None) -> float:
+        """Give the longest life of a machine, whoever renews it: bounded by time and by what is left to spend.
+
+        Others' share is not taken off, since it is free again when they leave.
+        """
         most = self.terms.timing.hard_life_s
-        if left is None:
+        if self.terms.budget_usd is None:
             return most
-        paid = budget.life_s(offer.rates, left, self.terms.traffic)
+        left = self.terms.budget_usd - self.spent()
+        paid = budget.life_s(offer.rates, left if funds is None else min(left, funds), self.terms.traffic)
         return max(self.terms.first_s, min(most, paid))
 
-    async def _rent(self, offer: Offer, left: Decimal | None) -> Lease:
+    async def _rent(self, offer: Offer, funds: Decimal | None) -> Lease:
         """Write the intent into the ledger and the sheet into the store, then make the call that costs money."""
         market, ledger, terms = self.market, self.ledger, self.terms
+        now = await market.now()
+        # From here to the intent in the ledger nothing waits, or a renewal could count on the same money.
+        self._afford(offer, self._left(funds))
+        hard_life_s = self.hard_life_s(offer, funds)
         row = ledger.intend(
             batch=self.batch,
             market=market.name,
             place=market.place,
             offer=offer,
-            now=await market.now(),
+            now=now,
             life_s=terms.first_s,
         )
         self.console.debug(f"Renting {offer.description}, ${offer.usd_per_hour:.4f}/hr; label {row.label}")
@@ -287,7 +338,7 @@ class Renter:
             lease=row.id,
             boot_url=self._boot_url(sheet),
             life_s=terms.first_s,
-            hard_life_s=self.hard_life_s(offer, left),
+            hard_life_s=hard_life_s,
             image=terms.image,
             disk_gb=terms.query.disk_gb or 0,
         )

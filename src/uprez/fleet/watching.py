@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -27,10 +27,60 @@ SAY_S = 10.0
 LOG_LATER = 2.5
 """Once there is a log, it is asked for so many times more seldom."""
 LIST_S = 60.0
-"""How long a list may keep a pass waiting; the worker's heart is looked at meanwhile."""
+"""How long a list may take."""
+PATIENCE_S = 5.0
+"""How long a pass waits for it; workers' hearts are looked at meanwhile."""
 DISK_LOOKS = 3
 DISK_SHARE = 0.95
 """Of the disk that was asked for must have been granted: some hosts give less without a word."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Listed:
+    """What a market said of all machines at one moment."""
+
+    asked_at: float
+    """By our own clock; a machine that was rented later need not be in it."""
+    instances: Mapping[str, Instance]
+    """By id."""
+
+
+class Lister:
+    """Asks a market for its list, one call for all leases; what it said last goes on to be true while it is silent."""
+
+    def __init__(self, market: Market, console: Console) -> None:
+        self._market = market
+        self._console = console
+        self._asking: asyncio.Task[list[Instance]] | None = None
+        self._asked_at = 0.0
+        self._blind = False
+
+    async def look(self) -> Listed | None:
+        """Give what the market says now; None where it does not say, or not within `PATIENCE_S`. Raises KeyRefused."""
+        if self._asking is None:
+            self._asked_at = clock.now()
+            self._asking = asyncio.ensure_future(asyncio.wait_for(self._market.instances(), LIST_S))
+        await asyncio.wait({self._asking}, timeout=PATIENCE_S)
+        if not self._asking.done():
+            return None
+        task, self._asking = self._asking, None
+        try:
+            found = task.result()
+        except KeyRefused:
+            raise
+        except (MarketError, TimeoutError) as error:
+            if not self._blind:
+                what = error.message if isinstance(error, MarketError) else f"no list within {LIST_S:.0f} s"
+                self._console.warn(f"The market does not answer, the worker is watched all the same: {what}")
+            self._blind = True
+            return None
+        self._blind = False
+        return Listed(asked_at=self._asked_at, instances={one.id: one for one in found})
+
+    def close(self) -> None:
+        """Ask no more."""
+        if self._asking is not None:
+            self._asking.cancel()
 
 
 @dataclass(kw_only=True)
@@ -47,12 +97,13 @@ class Watcher:
     """It costs money, and what the market says of it may be wrong for a while."""
     logs: Path | None = None
     """A folder where its log is kept."""
+    label: str = ""
+    """Before each line of its log, where there are others."""
     instance: Instance | None = None
     admitted: bool = False
     _known: bool = False
     _said: str = ""
     _said_at: float = float("-inf")
-    _blind: bool = False
     _fetching: asyncio.Task[str] | None = None
     _fetch_at: float = 0.0
     _lines: int = 0
@@ -60,14 +111,16 @@ class Watcher:
     _ended: bool = False
     _small: int = 0
 
-    async def look(self, *, makes_frames: Callable[[], bool]) -> str | None:
-        """See what there is to see; gives why the lease is lost, if it is. Raises KeyRefused, StoreError."""
+    async def look(self, listed: Listed | None, *, makes_frames: Callable[[], bool]) -> str | None:
+        """See what there is to see; gives why the lease is lost, if it is. Raises DeniedError, StoreError.
+
+        `listed` is what the market says, None while it says nothing. A machine that is not there any more may have
+        written its last status before the list was asked for, and it is read after that.
+        """
         monitor = self.lease.monitor
+        if listed is not None and listed.asked_at >= self.lease.began:
+            self._find(listed)
         await background.start(partial(monitor.look, self.home))
-        await self._look_at_market()
-        if not self._up:
-            # It may have written its last status after the first look.
-            await background.start(partial(monitor.look, self.home))
         self._tell_state()
         self._follow_log()
         self._account()
@@ -106,24 +159,10 @@ class Watcher:
                 for line in said.splitlines()[-5:]:
                     self.console.warn(f"its host: {line}")
 
-    @property
-    def _up(self) -> bool:
-        return self.instance is not None and self.instance.state in ("running", "booting")
-
-    async def _look_at_market(self) -> None:
-        """Find the instance in the list; a list that cannot be had changes nothing of what is known."""
-        try:
-            listed = await asyncio.wait_for(self.market.instances(), LIST_S)
-        except KeyRefused:
-            raise
-        except (MarketError, TimeoutError) as error:
-            if not self._blind:
-                what = error.message if isinstance(error, MarketError) else f"no list within {LIST_S:.0f} s"
-                self.console.warn(f"The market does not answer, the worker is watched all the same: {what}")
-            self._blind = True
-            return
-        self._blind, self._known = False, True
-        self.instance = next((found for found in listed if found.id == self.lease.instance), None)
+    def _find(self, listed: Listed) -> None:
+        """Find the instance in the list."""
+        self._known = True
+        self.instance = listed.instances.get(self.lease.instance)
         if self.instance is None or not self.rented:
             return
         rates = self.instance.rates
@@ -163,7 +202,7 @@ class Watcher:
         fresh = self.lease.monitor.new_lines(snapshot)
         self._lines += len(fresh)
         for line in fresh:
-            self.console.log(line.stamp, line.text)
+            self.console.log(line.stamp, f"{self.label} {line.text}" if self.label else line.text)
         if self.logs is not None and fresh:
             with contextlib.suppress(OSError):  # a full disk must not stop anything
                 self.logs.mkdir(parents=True, exist_ok=True)
