@@ -72,6 +72,8 @@ class Batch:
 async def run(settings: Settings, console: Console) -> int:
     """Enhance every video the settings name; gives the exit code. Raises UprezError before anything was started."""
     console.ok(f"Market: {settings.market}" + (f" ({settings.market_reason})" if settings.market_reason else ""))
+    if settings.market == "local" and settings.max_machines > 1:
+        console.warn(f"max_machines {settings.max_machines} is for rented machines; here one works")
     if settings.market == "vast":
         markets.account(settings)  # without a key nothing is looked for
     notifier = Notifier(settings.webhook, console)

@@ -439,7 +439,8 @@ def test_half_precision_of_a_preset_is_a_wish(config: Write, monkeypatch: pytest
     """A preset's f16 is meant for GPUs: on this machine, which computes on its CPU, it asks for nothing."""
     assert load({}, preset="low").options.precision == "auto"
     assert load({}, preset="high").options.precision == "f32"
-    assert load({"precision": "f16"}, preset="low").options.precision == "f16"
+    with pytest.raises(UsageError, match="--precision f16 is what GPUs compute in"):
+        load({"precision": "f16"}, preset="low")
     monkeypatch.setenv("VAST_API_KEY", "key")
     monkeypatch.setenv("B2_KEY", "id")
     monkeypatch.setenv("B2_SECRET", "secret")

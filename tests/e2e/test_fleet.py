@@ -94,7 +94,7 @@ def test_a_batch_survives_its_machines(rented: Rented) -> None:
     rented.arm("boot_forever")()
     on = (
         (r"Segment \d+ of 10 of long.mp4 counts", rented.arm("exited")),
-        (r"Lease lost: .*its container ended", lambda: None),
+        (r"Lease \S+ lost: .*its container ended", lambda: None),
         (r"Segment \d+ of \d+ of \S+ counts", rented.arm("outbid")),
     )
     ran = rented.run(

@@ -42,7 +42,7 @@ KEYS: dict[str, Key] = {
         kind=whole(1, 1000, "at least 1"),
         field="max_machines",
         remote="falls",
-        help="Machines at once (default 1).",
+        help="Rented machines at once (default 1).",
     ),
     "max_runtime": Key(kind=kinds.LENGTH, field="max_runtime_s", help="Longest life of a lease: seconds or h:mm:ss."),
     "segment_frames": Key(

@@ -268,7 +268,7 @@ def _opened(
         if options.interpolates_last:
             spec = MotionSpec(width=wanted.width, height=wanted.height, colour=wanted.colour)
         precision = means.precision_for(video.colour, wanted.colour)
-        means = replace(means, memory_bytes=_after(spec, means), precision=precision)
+        means = replace(means, memory_bytes=_after(spec, means, larger=options.interpolates_last), precision=precision)
         between = open_interpolator(networks[INTERPOLATOR], spec, means)
         means = replace(means, precision=between.session.precision)
     if options.upscales:
@@ -278,7 +278,7 @@ def _opened(
     return Engine(options, enlarge, between, ladder, reuse=reuse)
 
 
-def _after(spec: MotionSpec, means: Means) -> int | None:
+def _after(spec: MotionSpec, means: Means, *, larger: bool) -> int | None:
     """Give what RIFE leaves of the memory, which sees whole pictures; raises MemoryShortError where it needs more."""
     if means.memory_bytes is None:
         return None
@@ -288,7 +288,8 @@ def _after(spec: MotionSpec, means: Means) -> int | None:
         raise MemoryShortError(
             f"to find motion in {spec.width}x{spec.height} takes about {needed >> 20} MiB, and beside the encoder and"
             f" frames on their way {means.memory_bytes >> 20} are left",
-            hint="allow more with --memory, choose a faster --encoder-preset, or interpolate before upscaling",
+            hint="allow more with --memory, or choose a faster --encoder-preset"
+            + (", or interpolate before upscaling" if larger else ""),
         )
     return means.memory_bytes - needed
 

@@ -122,8 +122,8 @@ def assign(works: Sequence[Work], hands: Sequence[Hand], checking: Collection[Na
     for hand in hands:
         if hand.queue or not hand.ready:
             continue
-        if (found := _takeover(hand, hands, seconds)) is not None:
-            victim, name = found
+        if (left := _takeover(hand, hands, seconds)) is not None:
+            victim, name = left
             victim.queue.remove(name)
             taken[victim.lease].append(name)
         elif (raced := _race(hand, hands, seconds)) is not None:

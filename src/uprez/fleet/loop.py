@@ -269,7 +269,7 @@ class Loop:
 
     def _note_loss(self, serving: Serving) -> None:
         reason = serving.reason
-        self.console.warn(f"Lease lost: {reason}")
+        self.console.warn(f"Lease {serving.lease.id} lost: {reason}" if self.most > 1 else f"Lease lost: {reason}")
         if reason.endswith(NO_PYTHON):
             raise RentError(f"the image {self.renter.terms.image} cannot be used: {reason}", hint=PYTHON_HINT)
         if self.rented and not reason.endswith(LEFT):  # a lease that merely came to its end says nothing of its machine

@@ -97,7 +97,7 @@ def lease_result(row: LeaseRow, now: datetime) -> LeaseResult:
         machine=row.machine,
         instance=row.instance,
         state=row.state,
-        usd_per_hour=row.usd_per_hour,
+        usd_per_hour=round(row.usd_per_hour, 6),
         held_s=round(held_s, 3),
         running_s=round(max(0.0, (ended - row.running_at).total_seconds()), 3) if row.running_at else 0.0,
         down_bytes=row.down_bytes,

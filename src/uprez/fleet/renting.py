@@ -273,13 +273,14 @@ class Renter:
         """Raise BudgetError unless all that a lease may cost is there, before anything is rented."""
         if left is None:
             return
-        needed = budget.commitment(offer.rates, self.terms.first_s, self.terms.traffic)
-        needed += self._renewals()
-        if needed > left:
+        needed, others = budget.commitment(offer.rates, self.terms.first_s, self.terms.traffic), self._renewals()
+        if needed + others > left:
             whose = "of the account's credit" if self.poor else f"of the budget of ${self.terms.budget_usd:f}"
             there = f"${max(left, Decimal(0)):.3f} {whose}"
             raise BudgetError(
-                f"a lease of {offer.description} may cost ${needed:.3f}, and {there} are left",
+                f"a lease of {offer.description} may cost ${needed:.3f}"
+                + (f", to renew the others once ${others:.3f}" if others else "")
+                + f", and {there} are left",
                 hint=("add credit" if self.poor else "raise --budget") + "; the same command goes on from here",
             )
 

@@ -245,7 +245,8 @@ class Watcher:
         self.admitted = True
         for warning in admission.warnings(status.machine):
             self.console.warn(warning)
-        self.console.info(f"Machine: {admission.described(status.machine)}")
+        whose = f"Machine of {self.label}" if self.label else "Machine"
+        self.console.info(f"{whose}: {admission.described(status.machine)}")
         return admission.refusal(status.machine, self.lease.offer)
 
     def _note(self, write: Callable[[], None]) -> None:
