@@ -51,7 +51,7 @@ def main() -> int:
     rows = "\n".join(
         f"| {what} | {bound} | {figure} | {'yes' if holds else 'NO'} |" for what, bound, figure, holds in found
     )
-    text = f"# Memory\n\nBy `python tools/memory.py`.\n\n| what | bound | found | holds |\n|---|---|---|---|\n{rows}\n"
+    text = f"# Memory\n\nBy `make memory`.\n\n| what | bound | found | holds |\n|---|---|---|---|\n{rows}\n"
     print(text)
     if chosen.write:
         chosen.write.write_text(text, encoding="utf-8")
