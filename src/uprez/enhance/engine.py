@@ -220,7 +220,8 @@ def open_engine(
     is_little = frames is not None and not is_worth(options, video, frames)
     if not _has_network(options) or (is_little and ON_CPU.issuperset(families)):
         families.sort(key=lambda family: family == "openvino")  # it takes longer to start than it would save
-    elif ON_CPU.issuperset(families):
+    elif ON_CPU.issuperset(families) and MODELS[options.model].architecture and options.upscales:
+        # What moves is found the fastest by OpenVINO, wherever it was tried: only what makes larger has two good ways.
         families, found = by_speed(
             families,
             lambda small, made, only: _opened(networks, options, small, made, only, (), reuse=False),
