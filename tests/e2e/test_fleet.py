@@ -13,12 +13,12 @@ from typing import Any
 
 import av
 import numpy as np
-import pytest
 from numpy.typing import NDArray
 
 from cloud import Ran
 from house import write_clip
-from rented import QUICK, Rented, rented, versioned
+from rented import QUICK, Act, Rented, rented, versioned
+from uprez.practice.faults import Armed
 
 __all__ = ["rented", "versioned"]  # fixtures: pytest finds them by name
 
@@ -42,6 +42,16 @@ def slowly(rented: Rented, times: int) -> None:
     """Let each segment take its time on the way, so that a run lasts long enough for things to happen."""
     rented.cloud.proxy.delay_s = 1.5
     rented.cloud.proxy.fail("PUT", "slow", times=times, key="/segment-")
+
+
+def strike(rented: Rented, name: str) -> Act:
+    """Give the act that lets something happen to a machine that runs."""
+
+    def act() -> None:
+        running = [int(row["id"]) for row in rented.market.rows() if row["actual_status"] == "running"]
+        rented.market.inject(Armed(name=name, instance=max(running)))
+
+    return act
 
 
 def pictures(data: bytes) -> list[NDArray[Any]]:
@@ -68,8 +78,13 @@ def computed(ran: Ran) -> int:
     return len(re.findall(r"\[LOG\] .*Finished segment \d+ of \d+", ran.text))
 
 
+def raced(ran: Ran) -> int:
+    """Count the segments that were given to a second machine at the end, and may have been made twice."""
+    return len(re.findall(r" is (?:raced|taken over): ", ran.text))
+
+
 def test_a_long_video_is_made_on_all_machines_at_once(rented: Rented) -> None:
-    """Each of three makes some of its segments, none is made twice, and every machine is given back at its end."""
+    """Several of three make its segments, none twice but in a race, and every machine is given back at its end."""
     segments = put(rented, shorts=0)
     slowly(rented, 10)
     ran = rented.run(codec="ffv1", segment_frames=SEGMENT, max_machines=3)
@@ -78,8 +93,9 @@ def test_a_long_video_is_made_on_all_machines_at_once(rented: Rented) -> None:
     assert len(leases) == 3, ran.text
     assert len({lease["machine"] for lease in leases}) == 3
     shares = Counter(re.findall(r"\[LOG\] \S+ ([0-9a-f]{8}) Finished segment", ran.text))
-    assert set(shares) == {lease["lease"] for lease in leases}, "each had its part"
-    assert computed(ran) == segments, "nothing was made twice"
+    assert len(shares) >= 2, ran.text
+    assert set(shares) <= {lease["lease"] for lease in leases}
+    assert segments <= computed(ran) <= segments + raced(ran), "what is made twice is a race, and is said"
     assert {lease["reason"] for lease in leases} == {"the work is done"}
     same_as_here(rented)
 
@@ -92,11 +108,7 @@ def test_a_batch_survives_its_machines(rented: Rented) -> None:
     told = {"UPREZ_LIE": "black", "UPREZ_LIE_ONCE": str(rented.cloud.house.top / "told")}
     rented.machines._image = {**image, **told, "PYTHONPATH": os.pathsep.join((str(LIAR), image["PYTHONPATH"]))}
     rented.arm("boot_forever")()
-    on = (
-        (r"Segment \d+ of 10 of long.mp4 counts", rented.arm("exited")),
-        (r"Lease \S+ lost: .*its container ended", lambda: None),
-        (r"Segment \d+ of \d+ of \S+ counts", rented.arm("outbid")),
-    )
+    on = tuple((r"Segment \d+ of 10 of long.mp4 counts", strike(rented, name)) for name in ("exited", "outbid"))
     ran = rented.run(
         codec="ffv1",
         segment_frames=SEGMENT,
@@ -115,17 +127,15 @@ def test_a_batch_survives_its_machines(rented: Rented) -> None:
     kept = [key.rpartition(".")[2] for key in rented.cloud.keys(".uprez/jobs/") if "/evidence/" in key]
     assert {"json", "png"} <= set(kept), "why the black ones do not count is kept"
     lost = sum(lease["reason"] != "the work is done" for lease in leases)
-    races = ran.text.count("is raced")
-    assert segments <= computed(ran) <= segments + 2 * lost + races, ran.text
+    assert segments <= computed(ran) <= segments + 2 * lost + raced(ran), ran.text
     same_as_here(rented)
 
 
-@pytest.mark.parametrize("most", [2, 5])
-def test_no_more_machines_than_there_is_work(rented: Rented, most: int) -> None:
+def test_no_more_machines_than_there_is_work(rented: Rented) -> None:
     """A video of two segments needs two at most, whatever is allowed."""
     path = rented.cloud.house.inputs / "clip.mp4"
     write_clip(path, 2 * SEGMENT, (96, 64), 0)
     rented.cloud.put("input/clip.mp4", path)
-    ran = rented.run(segment_frames=SEGMENT, max_machines=most)
+    ran = rented.run(segment_frames=SEGMENT, max_machines=5)
     assert ran.code == 0, ran.text
     assert len(rented.settled(ran)) <= 2, ran.text

@@ -313,7 +313,8 @@ class Loop:
                     self.console.info(f"{title(works[job], piece)} is raced: lease {lease} may be sooner at its end")
         for lease, names in shared.taken.items():
             for job, piece in names:
-                self.console.debug(f"Lease {lease} leaves {title(works[job], piece)} to another, which may be sooner")
+                # Should it have begun a moment ago, it is made twice.
+                self.console.info(f"{title(works[job], piece)} is taken over: another may be sooner than lease {lease}")
 
     def _seconds(self, name: Name) -> float:
         """Reckon what a piece takes on the machine that its job's plan was made on."""
