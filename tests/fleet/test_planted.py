@@ -83,8 +83,9 @@ def without_whole_lists(instances: Callable[[Vast], list[VastInstance]]) -> Call
 def without_this_lease(self: Renter, *, but: str = "") -> Decimal:
     """Count what has ended, and forget the lease that lasts."""
     del but
-    rows = [row for row in self.ledger.leases(self.batch) if row.state == "gone"]
-    return budget.spent(rows, self.ledger.clock())
+    now = self.ledger.clock()
+    gone = (row for row in self.ledger.leases(self.batch) if row.state == "gone")
+    return sum((budget.cost(row, now, cautious=True) for row in gone), Decimal(0))
 
 
 @dataclass(frozen=True, kw_only=True)

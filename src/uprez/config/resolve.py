@@ -189,15 +189,15 @@ def _check_rates(values: Values, mode: Mode) -> None:
 def _precision(values: Values, market: Market) -> Precision:
     """Take a preset's f16 for a wish: it is meant for GPUs, and what a CPU computes in is f32."""
     given = values.get("video.precision")
-    if given is not None and given.value == "f16" and market == "local":
-        if given.origin.layer == "flag":
-            raise UsageError(
-                f"{where('video.precision', given)} f16 is what GPUs compute in, and this machine's CPU works here",
-                hint="leave it out, or rent: --market vast",
-            )
-        if given.origin.layer.startswith("preset "):
-            return "auto"
     if given is None:
+        return "auto"
+    on_cpu = given.value == "f16" and market == "local"
+    if on_cpu and given.origin.layer == "flag":
+        raise UsageError(
+            f"{where('video.precision', given)} f16 is what GPUs compute in, and this machine's CPU works here",
+            hint="leave it out, or rent: --market vast",
+        )
+    if on_cpu and given.origin.layer.startswith("preset "):
         return "auto"
     return cast("Precision", given.value)
 

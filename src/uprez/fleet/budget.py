@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -65,11 +64,6 @@ def cost(row: LeaseRow, now: datetime, *, cautious: bool = False) -> Decimal:
     disk = _seconds(row.intended_at, end) if row.instance or row.state != "gone" else 0.0
     time = row.rates.gpu_usd_per_hour * _hours(gpu) + row.rates.disk_usd_per_hour * _hours(disk)
     return (time + Traffic(down_bytes=row.down_bytes, up_bytes=row.up_bytes).usd(row.rates)).quantize(MICRO_USD)
-
-
-def spent(rows: Iterable[LeaseRow], now: datetime) -> Decimal:
-    """Give what leases may have cost together, reckoned with caution."""
-    return sum((cost(row, now, cautious=True) for row in rows), Decimal(0))
 
 
 def _seconds(start: datetime, end: datetime) -> float:

@@ -96,9 +96,9 @@ class Checks:
     """Says why a job cannot be made anew, None when it can."""
     alone: bool
     """There is one machine, whatever happens."""
-    others: Callable[[Work, Piece | None, Done], bool]
-    """Says whether another machine is at the same piece as an attempt; of no piece, whether one makes frames by the
-    same plan."""
+    others: Callable[[Work, Piece | None, str], bool]
+    """Says whether another machine is at the same piece as a task; of no piece, whether one makes frames by the same
+    plan."""
     _running: dict[str, Check] = field(default_factory=dict)
     _shunned: set[str] = field(default_factory=set)
     """Machines whose encoder failed, or that could not follow a plan, where there are others."""
@@ -122,15 +122,13 @@ class Checks:
         if piece not in dispatch.wanted(work):  # its job has ended, or has lost the plan that it was made by
             return
         if done.fault == "store" and (self.home.remote or piece == ASSEMBLE):
-            seen = replace(work, counted=dict(work.counted), unlike=dict(work.unlike))
-            self._start(machine, work, piece, done, partial(elsewhere, self.home, seen, done))
+            self._start(machine, work, piece, done, partial(elsewhere, self.home, _as_it_is(work), done))
             return
         if done.fault:
             self._take_fault(machine, work, piece, done)
             return
         work.seconds += done.seconds
-        # The thread's own: this one may lose its plan meanwhile, and other segments come to count.
-        seen = replace(work, counted=dict(work.counted), unlike=dict(work.unlike))
+        seen = _as_it_is(work)
         checked: dict[str, Callable[[], Counted]] = {
             "index": partial(checks.survey, self.home, seen, done.key, self.segment_frames),
             "enhance": partial(checks.segment, self.home, seen, piece.segment, done.key, done.suspect),
@@ -166,7 +164,7 @@ class Checks:
         fault, error = done.fault or "defect", done.error or "no reason given"
         if machine in self._shunned and fault in ("encode", "plan"):
             return
-        if self.others(work, piece, done):
+        if self.others(work, piece, done.task):
             self.console.debug(f"{title(work, piece)} failed on {machine}, and is made on another too: {error}")
             return
         follows = self.after_fault(work, piece, done)
@@ -179,7 +177,7 @@ class Checks:
 
     def lost(self, work: Work, piece: Piece, done: Done) -> None:
         """Take note of a try that ended with its machine, unless another is at the same piece."""
-        if not self.others(work, piece, done):
+        if not self.others(work, piece, done.task):
             self.after_fault(work, piece, done)
         self.looked(work)
 
@@ -188,7 +186,7 @@ class Checks:
         fault, error = done.fault or "defect", done.error or "no reason given"
         unaffordable = self.affords(work)
         plan, count = work.plan, work.frames_counted
-        others = self.others(work, None, done)
+        others = self.others(work, None, done.task)
         follows = dispatch.after_fault(work, piece, fault, error, done.hint, alone=self.alone, others=others)
         if follows != "new plan" or plan is None or len(work.given_up) == len(plan.given_up):
             return follows
@@ -215,7 +213,7 @@ class Checks:
             # A store that refuses would refuse again after the same work was paid for once more.
             final = isinstance(error, InputError | StoreError)
             follows: str | None = "another makes it"
-            if final or not self.others(work, piece, check.done):
+            if final or not self.others(work, piece, check.done.task):
                 fault: Fault = "input" if final else "verify"
                 follows = dispatch.after_fault(work, piece, fault, error.message, error.hint)
             self.console.warn(f"{title(work, piece)} does not count: {error.message} ({follows})")
@@ -277,6 +275,11 @@ class Checks:
         )
         for rung in ready.ladder:
             self.console.debug(f"Tried {rung}")
+
+
+def _as_it_is(work: Work) -> Work:
+    """Copy a job for a thread of its own: this one may lose its plan meanwhile, and other segments come to count."""
+    return replace(work, counted=dict(work.counted), unlike=dict(work.unlike))
 
 
 def title(work: Work, piece: Piece) -> str:

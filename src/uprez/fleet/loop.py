@@ -9,7 +9,7 @@ and its outcome is part of what a later pass loads, so that leases are always re
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from math import ceil
 
@@ -17,18 +17,14 @@ from uprez import background
 from uprez.config.settings import Settings
 from uprez.errors import (
     BillingError,
-    BusyError,
-    DeniedError,
-    KeyRefused,
-    RateLimited,
     RentError,
-    Unclear,
     UprezError,
 )
 from uprez.fleet import clock, dispatch, estimate
 from uprez.fleet import plan as plans
 from uprez.fleet.checking import Checks, title
 from uprez.fleet.dispatch import Assignment, Name
+from uprez.fleet.hiring import Hiring
 from uprez.fleet.lease import Lease
 from uprez.fleet.renting import Renter
 from uprez.fleet.serving import FAREWELL_S, UNTOLD_S, Serving
@@ -47,12 +43,6 @@ LOST_IN_A_ROW_RENTED = 5
 """Of rented ones, each of them another; more, where more are held at once."""
 MOST_THREADS = 16
 """Of a worker on a rented machine: more do not make an encoder faster, and the GPU has the rest of the work."""
-STORE_PAUSES_S = (10.0, 60.0, 180.0)
-"""Between tries to rent while the store cannot be written."""
-RENT_AGAIN_S = 60.0
-"""Until another machine is looked for where one could not be had."""
-BOOT_GAIN = 2.0
-"""By how many times its boot a further machine must shorten the work, each of those there are going on as it does."""
 READS_AT_ONCE = 16
 """Statuses that are read at the same time."""
 
@@ -75,21 +65,15 @@ class Loop:
     """Of each lease of this run."""
     _distrusted: dict[str, str] = field(default_factory=dict)
     """Machines that get no more work, and why."""
-    _renting: asyncio.Task[Lease] | None = None
-    _acquiring: asyncio.Task[Lease] | None = None
-    """What of it must not be interrupted."""
-    _rent_at: float = 0.0
-    _said: str = ""
-    """Why no further machine is there."""
     _lost: int = 0
     _progress_at_loss: int = 0
-    _boot_s: float | None = None
-    """What the first boot of this batch took."""
 
     def __post_init__(self) -> None:
         """Take what the renter has too."""
         self.home, self.market, self.ledger = self.renter.home, self.renter.market, self.renter.ledger
         self.console, self.timing = self.renter.console, self.renter.terms.timing
+        self._by_id = {work.job.id: work for work in self.works}
+        self._hiring = Hiring(renter=self.renter)
         self._lister = Lister(self.market, self.console)
         self._checks = Checks(
             home=self.home,
@@ -117,7 +101,7 @@ class Loop:
         """Work until every job is done or failed; raises RentError when machine after machine is lost."""
         reason = DONE
         try:
-            while self._open() or self.servings or self._renting:
+            while self._open() or self.servings or self._hiring.task:
                 await self._pass()
                 await self._rest()
         except asyncio.CancelledError:
@@ -136,7 +120,7 @@ class Loop:
 
     async def _rest(self) -> None:
         """Wait for the next pass; something that ended is looked at sooner."""
-        waiting = {task for task in (self._renting, *(each.ending for each in self.servings)) if task is not None}
+        waiting = {task for task in (self._hiring.task, *(each.ending for each in self.servings)) if task is not None}
         if any(task.done() for task in waiting):
             return
         if waiting:
@@ -146,7 +130,8 @@ class Loop:
 
     async def _pass(self) -> None:
         self._take_ended()
-        self._take_rented()
+        if (rented := self._hiring.take(alone=not self._in("serving"))) is not None:
+            self._begin(rented)
         await self._look()
         for serving in self._in("serving"):
             self._act(serving)
@@ -178,8 +163,9 @@ class Loop:
 
         await _all(look(serving, listed) for serving in watched)
         for serving in watched:
-            if serving.status is not None and self._boot_s is None:
-                self._boot_s = serving.lease.age_s
+            serving.learn()
+            if serving.status is not None and self._hiring.boot_s is None:
+                self._hiring.boot_s = serving.lease.age_s
         self._show_progress()
 
     def _act(self, serving: Serving) -> None:
@@ -196,10 +182,10 @@ class Loop:
             if plan is work.plan:
                 self._checks.begin(lease.row.machine, work, piece, done)
 
-    def _others(self, work: Work, piece: Piece | None, done: Done) -> bool:
+    def _others(self, work: Work, piece: Piece | None, task: str) -> bool:
         """Say whether another machine is at the same piece; or, of no piece, whether one makes frames by the plan."""
         for serving in self._in("serving"):
-            if done.task in serving.lease.handled:  # its own
+            if task in serving.lease.handled:  # its own
                 continue
             if piece is not None and serving.holds(work, piece):
                 return True
@@ -294,32 +280,33 @@ class Loop:
     async def _share_out(self) -> None:
         """Give each lease what it is to do, and renew those that are half over."""
         serving = self._in("serving")
-        works = {work.job.id: work for work in self.works}
         shared = dispatch.assign(self.works, [one.hand() for one in serving], self._checks.busy, self._seconds)
         for one in serving:
             one.leave_to_another(shared.taken[one.lease.id])
-        self._say_shared(shared, works)
+        self._say_shared(shared)
         # While something is checked, or another may fail, it may turn out that there is more to do: the worker waits.
         hold = bool(self._checks) or len(serving) > 1
         await _all(
-            one.ask([(works[job], piece) for job, piece in shared.new[one.lease.id]], hold=hold) for one in serving
+            one.ask([(self._by_id[job], piece) for job, piece in shared.new[one.lease.id]], hold=hold)
+            for one in serving
         )
 
-    def _say_shared(self, shared: Assignment, works: Mapping[str, Work]) -> None:
+    def _say_shared(self, shared: Assignment) -> None:
         """Tell what is made a second time, and what changes hands."""
         for lease, names in shared.new.items():
             for job, piece in names:
-                if any(serving.holds(works[job], piece) for serving in self.servings):
-                    self.console.info(f"{title(works[job], piece)} is raced: lease {lease} may be sooner at its end")
+                work = self._by_id[job]
+                if any(serving.holds(work, piece) for serving in self.servings):
+                    self.console.info(f"{title(work, piece)} is raced: lease {lease} may be sooner at its end")
         for lease, names in shared.taken.items():
             for job, piece in names:
                 # Should it have begun a moment ago, it is made twice.
-                self.console.info(f"{title(works[job], piece)} is taken over: another may be sooner than lease {lease}")
+                named = title(self._by_id[job], piece)
+                self.console.info(f"{named} is taken over: another may be sooner than lease {lease}")
 
     def _seconds(self, name: Name) -> float:
         """Reckon what a piece takes on the machine that its job's plan was made on."""
-        job, piece = name
-        work = next(work for work in self.works if work.job.id == job)
+        work, piece = self._by_id[name[0]], name[1]
         if piece.kind != "enhance" or work.plan is None:
             return UNTOLD_S
         return work.plan.segments[piece.segment].count * work.plan.preflight.seconds_per_frame
@@ -342,59 +329,13 @@ class Loop:
     def _hire(self) -> None:
         """Begin to rent one more machine, if there is work for it."""
         held = len(self.servings)
-        if self._renting or held >= min(self.most, self._demand()) or (held and not self._is_worth_another()):
+        if self._hiring.task or held >= min(self.most, self._demand()):
+            return
+        if held and not self._hiring.is_worth_another(self._open(), held):
             return
         if not held:
             self._announce_next()
-        self._renting = asyncio.ensure_future(self._rented(patient=not held))
-
-    def _is_worth_another(self) -> bool:
-        """Say whether the work lasts long enough for one more boot to pay."""
-        if clock.now() < self._rent_at or self.renter.short:
-            return False
-        works = self._open()
-        if any(work.plan is None for work in works):
-            return True
-        boot_s = self._boot_s if self._boot_s is not None else self.timing.boot_s / 10
-        return sum(map(_seconds_left, works)) / len(self.servings) > BOOT_GAIN * boot_s
-
-    async def _rented(self, *, patient: bool) -> Lease:
-        """Rent; a store or a market that does not answer now may do so a little later; till then nothing is rented."""
-        for pause_s in STORE_PAUSES_S if patient else ():
-            try:
-                return await self._acquire()
-            except (BusyError, Unclear, RateLimited) as error:
-                where = "store" if isinstance(error, BusyError) else "market"
-                self.console.warn(f"Nothing is rented while the {where} is out of reach: {error.message}")
-                await asyncio.sleep(pause_s)
-                if self.renter.stopped:
-                    raise
-        return await self._acquire()
-
-    async def _acquire(self) -> Lease:
-        """Rent; not to be interrupted between the call that costs money and its record."""
-        held = {serving.machine for serving in self.servings} if self.rented else set()
-        self._acquiring = asyncio.ensure_future(self.renter.acquire(held=held))
-        return await asyncio.shield(self._acquiring)
-
-    def _take_rented(self) -> None:
-        """Take over a machine that was rented; where none could be, go on with those there are, if any."""
-        if self._renting is None or not self._renting.done():
-            return
-        renting, self._renting, self._acquiring = self._renting, None, None
-        try:
-            lease = renting.result()
-        except (BillingError, KeyRefused, DeniedError):
-            raise
-        except UprezError as error:
-            if not self._in("serving"):
-                raise
-            self._rent_at = clock.now() + RENT_AGAIN_S
-            if error.message != self._said:
-                self._said = error.message
-                self.console.info(f"No further machine: {error.message}")
-            return
-        self._begin(lease)
+        self._hiring.begin({one.machine for one in self.servings} if self.rented else (), patient=not held)
 
     def _begin(self, lease: Lease) -> Serving:
         """Serve a lease from now on."""
@@ -419,17 +360,13 @@ class Loop:
 
     async def _end_all(self, reason: str) -> None:
         """Give all machines back at once; raises BillingError where one may not be gone, before any other error."""
-        self.renter.stopped = True  # no other offer is tried
         self._lister.close()
         errors: list[BaseException] = []
-        if self._renting is not None:
-            self._renting.cancel()  # should it wait for a better time
-        if self._acquiring is not None:
-            try:
-                self._begin(await self._acquiring)
-            except Exception as error:  # noqa: BLE001  then there is nothing to give back
-                errors += [error] if isinstance(error, BillingError) or not isinstance(error, UprezError) else []
-        self._renting = self._acquiring = None
+        try:
+            if (rented := await self._hiring.end()) is not None:
+                self._begin(rented)
+        except Exception as error:  # noqa: BLE001  raised below: the others are to be given back all the same
+            errors.append(error)
         for serving in self._in("serving", "leaving"):
             self._give_back(serving, reason, lost=False)
         ends = [serving.ending for serving in self.servings if serving.ending is not None]
@@ -450,7 +387,7 @@ class Loop:
     def _lengthen(self) -> None:
         """Let leases last as long as their plans need, unless somebody said how long."""
         if self.settings.max_runtime_s is None:
-            seconds = sum(map(_seconds_left, self._open()))
+            seconds = sum(work.seconds_left for work in self._open())
             for serving in self._in("serving"):
                 self.renter.lengthen(serving.lease, seconds)
 
@@ -502,13 +439,6 @@ class Loop:
                 frames = sum(count for count, _ in made[work.job.id].values()) + work.frames_counted
                 fps = sum(rate for _, rate in made[work.job.id].values())
                 self.console.progress(work.job.source.name, min(frames, work.plan.frames), work.plan.frames, fps)
-
-
-def _seconds_left(work: Work) -> float:
-    """Give the seconds that a planned job still needs on the machine that its plan was made on."""
-    if work.plan is None:
-        return 0.0
-    return (work.plan.frames - work.frames_counted) * work.plan.preflight.seconds_per_frame
 
 
 async def _all(each: Iterable[Awaitable[None]]) -> None:

@@ -77,8 +77,8 @@ def terms(settings: Settings, works: Sequence[Work], place: Place, supplies_byte
     home_timing = settings.bucket_timing if settings.output_dir.bucket else settings.local
     if not place.rented:
         return Terms(timing=home_timing, max_runtime_s=settings.max_runtime_s)
-    results = [estimate.result_bytes(work.video, work.job.options) for work in works]
-    result, source = (_share(sizes, settings.max_machines) for sizes in (results, _sources(works)))
+    result = _share([estimate.result_bytes(work.video, work.job.options) for work in works], settings.max_machines)
+    source = _share([work.job.source.size for work in works], settings.max_machines)
     packages = PACKAGES_BYTES + supplies_bytes
     max_runtime_s = settings.max_runtime_s or MAX_RUNTIME_S
     wanted = query(settings.rental)
@@ -98,10 +98,6 @@ def terms(settings: Settings, works: Sequence[Work], place: Place, supplies_byte
         # Segments come back to be joined, and everything may be tried once more.
         traffic=Traffic(down_bytes=packages + 2 * source + 2 * result, up_bytes=4 * result),
     )
-
-
-def _sources(works: Sequence[Work]) -> list[int]:
-    return [work.job.source.size for work in works]
 
 
 def _share(sizes: Sequence[int], machines: int) -> int:

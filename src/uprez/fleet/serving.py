@@ -81,6 +81,18 @@ class Serving:
             held is work and one == piece for held, one in self.lease.assigned.values()
         )
 
+    def learn(self) -> None:
+        """Take note of what it works on, and how fast it is at that."""
+        doing, status = self.doing, self.status
+        if doing is None or status is None:
+            return
+        work, piece = doing
+        self.source = work.job.id
+        if piece.kind == "enhance" and work.plan is not None:
+            seconds = work.plan.preflight.seconds_per_frame
+            if status.fps > 0 and seconds > 0:
+                self.slowness = 1 / (status.fps * seconds)
+
     def hand(self) -> Hand:
         """Describe it for sharing out."""
         doing, status = self.doing, self.status
@@ -90,13 +102,11 @@ class Serving:
         if doing is None or status is None:
             return hand
         work, piece = doing
-        self.source = hand.source = work.job.id
         hand.current, hand.current_s = (work.job.id, piece), UNTOLD_S
         if piece.kind == "enhance" and work.plan is not None:
-            seconds, count = work.plan.preflight.seconds_per_frame, work.plan.segments[piece.segment].count
-            if status.fps > 0 and seconds > 0:
-                self.slowness = hand.slowness = 1 / (status.fps * seconds)
-            hand.current_s = max(0, count - status.frames) * seconds * self.slowness
+            count = work.plan.segments[piece.segment].count
+            seconds = work.plan.preflight.seconds_per_frame * self.slowness
+            hand.current_s = max(0, count - status.frames) * seconds
             if 0 < status.frames < count and self.lease.monitor.still_s > STILL_S:
                 hand.current_s = float("inf")
         return hand

@@ -103,6 +103,13 @@ class Work:
         """Frames in the segments that count."""
         return sum(self.plan.segments[number].count for number in self.counted) if self.plan else 0
 
+    @property
+    def seconds_left(self) -> float:
+        """Seconds that it still needs on the machine that its plan was made on; 0 where it has none yet."""
+        if self.plan is None:
+            return 0.0
+        return (self.plan.frames - self.frames_counted) * self.plan.preflight.seconds_per_frame
+
     def fail(self, error: str, hint: str | None = None) -> None:
         """End the job without a result."""
         self.state, self.error, self.hint = "failed", error, hint
