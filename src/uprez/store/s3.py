@@ -87,7 +87,12 @@ class Connection:
             )
         client.meta.events.register("before-call.s3.DeleteObjects", _by_md5)
         client.meta.events.register("response-received.s3", self._learn)
+        client.meta.events.register("choose-signer.s3", _unsigned)  # signed below, by the store's clock
+        client.meta.events.register("before-sign.s3", self._sign)
         return client
+
+    def _sign(self, request: Any, **_: object) -> None:  # noqa: ANN401
+        sign.sign(self._access, request, skew_s=self.skew_s)
 
     def _learn(self, response_dict: Mapping[str, Any] | None = None, **_: object) -> None:
         """Take the store's clock from an answer."""
@@ -95,6 +100,13 @@ class Connection:
             date = (response_dict or {}).get("headers", {}).get("date")
             skew_s = parsedate_to_datetime(date).timestamp() - time.time()
             self.skew_s = skew_s if abs(skew_s) >= AGREED_S else 0.0
+
+
+def _unsigned(**_: object) -> Any:  # noqa: ANN401
+    """Give botocore's word for a request that it is not to sign."""
+    from botocore import UNSIGNED
+
+    return UNSIGNED
 
 
 @cache

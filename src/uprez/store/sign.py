@@ -38,35 +38,45 @@ def presign(
     the signature is dated by the store's. Raises ValueError over 7 days, which a store would refuse at its use only.
     """
     from botocore.awsrequest import AWSRequest
-    from botocore.credentials import Credentials
 
     if not 1 <= seconds <= LONGEST_S:
         raise ValueError(f"a URL can be signed for 1 second to 7 days, not for {seconds:g} seconds")
-    token = access.token.reveal() if access.token else None
-    credentials = Credentials(access.key.reveal(), access.secret.reveal(), token)
     address = f"{endpoint(access)}/{quote(bucket)}/{quote(key, safe='/~')}"
     if query:
         address += f"?{urlencode({name: str(value) for name, value in query.items()}, quote_via=quote)}"
     request = AWSRequest(method=method, url=address)
-    _signer()(credentials, access.region, int(seconds), skew_s).add_auth(request)
+    _signers()[0](_credentials(access), access.region, skew_s, int(seconds)).add_auth(request)
     return str(request.url)
 
 
-@cache
-def _signer() -> Any:  # noqa: ANN401 # botocore ships no types
-    """Make the class late: botocore takes 0.2 s to import, and a folder needs none of it."""
-    from botocore.auth import SIGV4_TIMESTAMP, S3SigV4QueryAuth
+def sign(access: Access, request: Any, *, skew_s: float) -> None:  # noqa: ANN401 # botocore ships no types
+    """Sign a request of botocore's in its headers, dated by the store's clock."""
+    _signers()[1](_credentials(access), access.region, skew_s).add_auth(request)
 
-    class Signer(S3SigV4QueryAuth):  # type: ignore[misc] # untyped
+
+def _credentials(access: Access) -> Any:  # noqa: ANN401
+    from botocore.credentials import Credentials
+
+    token = access.token.reveal() if access.token else None
+    return Credentials(access.key.reveal(), access.secret.reveal(), token)
+
+
+@cache
+def _signers() -> tuple[Any, Any]:
+    """Make the classes late, for a URL and for headers: botocore takes 0.2 s to import, and a folder needs none."""
+    from botocore.auth import SIGV4_TIMESTAMP, S3SigV4Auth, S3SigV4QueryAuth
+
+    class Dated:
         """Signs by the store's clock."""
 
-        def __init__(self, credentials: object, region: str, seconds: int, skew_s: float) -> None:
-            super().__init__(credentials, "s3", region, seconds)
+        def __init__(self, credentials: object, region: str, skew_s: float, *more: object) -> None:
+            super().__init__(credentials, "s3", region, *more)  # type: ignore[call-arg] # of what it is mixed into
             self._skew_s = skew_s
 
         def _modify_request_before_signing(self, request: Any) -> None:  # noqa: ANN401
             ours = datetime.strptime(request.context["timestamp"], SIGV4_TIMESTAMP)  # noqa: DTZ007 # it is UTC
             request.context["timestamp"] = (ours + timedelta(seconds=self._skew_s)).strftime(SIGV4_TIMESTAMP)
-            super()._modify_request_before_signing(request)
+            super()._modify_request_before_signing(request)  # type: ignore[misc]
 
-    return Signer
+    query = type("DatedQuery", (Dated, S3SigV4QueryAuth), {})
+    return query, type("DatedHeaders", (Dated, S3SigV4Auth), {})
