@@ -18,7 +18,7 @@ WHEELHOUSE := .cache/wheelhouse
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo demo-cloud test check bench kills large memory media-matrix likeness fuzz guards faults live materials wheelhouse setup lock pins clean
+.PHONY: help demo demo-cloud test check bench kills large memory media-matrix likeness fuzz fleet guards faults live materials wheelhouse setup lock pins clean
 
 help: ## print this list
 	@echo "uprez: make ..."
@@ -63,6 +63,9 @@ likeness: setup materials ## good clips that are hard to judge, and wrong pictur
 
 fuzz: setup ## 10,000 damaged small videos through probe and decode (FUZZ_ARGS="--write docs/fuzz.md" keeps the table)
 	$(BIN)/python tools/fuzz.py $(FUZZ_ARGS)
+
+fleet: setup materials wheelhouse ## 200 batches foreseen and played, 200 leases looked after in virtual time, long runs of the verbs
+	UPREZ_FLEET=1 $(BIN)/python -m pytest -rP tests/fleet/test_outlook.py tests/fleet/test_crews.py tests/e2e/test_verbs.py
 
 guards: setup materials ## guards taken out of copies of uprez, and the tests that must then fail
 	$(BIN)/python tools/guards.py

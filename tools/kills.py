@@ -3,7 +3,7 @@
 Each round begins from nothing: the first two seconds of a real clip through the real network, in segments of eight
 frames. A round holds when the work ends right after at most one more start of the command, no segment that counted was
 computed again, nothing half-written has a final name, and no process outlives its lease and grace (60 s + 10 s).
-The rounds on rented machines are in kills_rented.py.
+One batch that is killed again and again is in kills_batch.py, the rounds on rented machines in kills_rented.py.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from pathlib import Path
 
 import av
 
+import kills_batch
 import kills_rented
 
 REPO = Path(__file__).resolve().parent.parent
@@ -109,15 +110,22 @@ def main() -> int:
     """Run the rounds and print the tables; gives 1 if any fault was found."""
     options = _options()
     bad = False
-    if options.only != "rented":
+    if options.only in (None, "local"):
         bad = _local(options)
-    if options.only != "local":
+    if options.only in (None, "batch"):
+        batch = kills_batch.play(options.kills, options.seed)
+        bad = bad or bool(batch.faults)
+        text = kills_batch.table(batch, options.seed)
+        print(text)
+        if options.write:
+            _keep(options.write, text, kills_batch.HEADING)
+    if options.only in (None, "rented"):
         played = kills_rented.play_all(options.rounds_named, kills_rented.AT_ONCE)
         bad = bad or any(found.faults for found in played)
         text = kills_rented.table(played)
         print(text)
         if options.write:
-            _keep(options.write, text, rented=True)
+            _keep(options.write, text, kills_rented.HEADING)
     return 1 if bad else 0
 
 
@@ -136,14 +144,19 @@ def _local(options: argparse.Namespace) -> bool:
     text = _table(rounds, whole, options.seed)
     print(text)
     if options.write:
-        _keep(options.write, text, rented=False)
+        _keep(options.write, text, "# Kills")
     return any(found.faults for found in rounds)
 
 
-def _keep(path: Path, text: str, *, rented: bool) -> None:
-    """Write one half of the page; the other stays."""
-    local, heading, other = (path.read_text() if path.exists() else "").partition(kills_rented.HEADING)
-    path.write_text(f"{local.rstrip()}\n\n{text}" if rented else f"{text}\n{heading}{other}".rstrip() + "\n")
+def _keep(path: Path, text: str, heading: str) -> None:
+    """Write one part of the page; the others stay."""
+    headings = ("# Kills", kills_batch.HEADING, kills_rented.HEADING)
+    page = path.read_text() if path.exists() else ""
+    starts = sorted((at, each) for each in headings if (at := f"\n{page}".find(f"\n{each}")) >= 0)
+    ends = [*(at for at, _ in starts[1:]), len(page)]
+    parts = {each: page[at:end].strip() for (at, each), end in zip(starts, ends, strict=True)}
+    parts[heading] = text.strip()
+    path.write_text("\n\n".join(parts[each] for each in headings if each in parts) + "\n")
 
 
 def count(path: Path) -> int:
@@ -252,7 +265,8 @@ def _table(rounds: list[Round], whole: float, seed: int) -> str:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--only", choices=["local", "rented"], help="one half alone")
+    parser.add_argument("--only", choices=["local", "batch", "rented"], help="one part alone")
+    parser.add_argument("--kills", type=int, default=20, help="of the one batch (default 20)")
     parser.add_argument("--rounds-named", default="", metavar="TEXT", help="of the rented ones only those so named")
     parser.add_argument("--rounds", type=int, default=5, help="kills of each (default 5)")
     parser.add_argument("--seed", type=int, default=int(time.time()))
