@@ -240,3 +240,22 @@ def test_store_that_never_works_still_lets_the_worker_leave(sheet: Sheet, tmp_pa
     reporter = Reporter(lambda: broken, Logbook(LEASE, StringIO()))
     reporter.close("done")
     assert (tmp_path / "store").read_text() == "in the way"
+
+
+@pytest.mark.parametrize("detached", [True, False])
+def test_a_worker_that_hangs_ends_where_nobody_watches(
+    sheet: Sheet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, detached: bool
+) -> None:
+    """A GPU that hangs must not bill until the lease ends: the process does, and says why; a watched one is judged."""
+    monkeypatch.setattr(logbooks, "ALONE_STALL_S", 0.2)
+    given_up = threading.Event()
+    alone = replace(sheet, detached=detached)
+    reporter = Reporter(lambda: alone, Logbook(LEASE, StringIO()), give_up=lambda _: given_up.set())
+    reporter.doing("working", "t-1")
+    for _ in range(30):
+        reporter.frames(1, 1.0)
+        time.sleep(0.01)
+    assert not given_up.is_set(), "while it gets on with its work it goes on"
+    assert given_up.wait(2.0 if detached else 0.5) is detached
+    assert ("nothing moved" in "".join(parts(tmp_path))) is detached
+    reporter.close("test")

@@ -48,8 +48,8 @@ def test_a_sheet_survives() -> None:
 
 def test_a_sheet_of_another_schema_is_refused() -> None:
     """A worker never guesses at orders of another version; both schemas are named."""
-    with pytest.raises(WorkerError, match="the sheet has schema 7, this worker reads 6"):
-        sheet.read(wire.dump(replace(SHEET, schema=7)))
+    with pytest.raises(WorkerError, match="the sheet has schema 8, this worker reads 7"):
+        sheet.read(wire.dump(replace(SHEET, schema=8)))
 
 
 def test_a_malformed_sheet_names_its_field() -> None:

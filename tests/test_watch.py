@@ -249,6 +249,15 @@ def test_sheet_moves_to_its_next_address(desk: Desk, tmp_path: Path) -> None:
     assert until(lambda: stopped(watch))
 
 
+@pytest.mark.parametrize(("detached", "refusals", "shut"), [(False, 2, True), (True, 2, False), (True, 15, True)])
+def test_who_is_alone_believes_a_refusal_later(desk: Desk, detached: bool, refusals: int, shut: bool) -> None:
+    """A store that refuses for a while must not end days of work; one that goes on to has nothing to work for."""
+    watch = desk.watch(detached=detached)
+    assert not watch.shut_out
+    watch._denied = refusals
+    assert watch.shut_out is shut
+
+
 def test_watch_closes_at_once(desk: Desk) -> None:
     """Closing does not wait for the next look, and a closed watch follows no more."""
     watch = desk.watch(watch_s=60)

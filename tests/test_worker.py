@@ -14,10 +14,12 @@ import plain
 from house import write_clip
 from uprez import status as statuses
 from uprez import wire, worker
+from uprez.errors import StoreError
 from uprez.fleet import plan as plans
-from uprez.job import Options, Survey
+from uprez.job import Encoding, Index, Options, Preflight, Survey
 from uprez.media.frame import Frame
 from uprez.sheet import Put, Ref, Sheet, Task
+from uprez.status import Done
 from uprez.store import urls
 
 
@@ -58,6 +60,95 @@ def test_a_defect_names_the_task_it_came_from(tmp_path: Path, monkeypatch: pytes
     assert [(done.task, done.fault) for done in status.done] == [(task.id, "defect")]
     assert "planted" in (status.done[0].error or "")
     assert not list(tmp_path.glob("scratch-*"))
+
+
+def test_where_nobody_watches_a_task_is_done_once_more_and_then_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that fails twice is told, whatever it failed by; the others are done, and the worker leaves by itself."""
+    asked: list[str] = []
+
+    def index(url: str) -> Index:
+        asked.append(url)
+        if "bad" in url or len(asked) == 1:
+            raise ValueError("planted")
+        return plain.indexed(plain.VIDEO, 3)
+
+    names = ("once.mp4", "bad.mp4", "good.mp4")
+    tasks = tuple(
+        Task(
+            id=f"0000000a-{number}",
+            kind="index",
+            job=str(number) * 16,
+            name=name,
+            source_url=(tmp_path / name).as_uri(),
+            source_size=1,
+            put=Put(url=(tmp_path / f"survey-{number}").as_uri(), key=f"key-{number}"),
+            options=Options(),
+        )
+        for number, name in enumerate(names)
+    )
+    sheet = Sheet(
+        lease="0000000a",
+        length_s=30,
+        grace_s=1,
+        watch_s=0.05,
+        status_s=0.05,
+        idle_s=0.0,
+        detached=True,
+        families=("cpu",),
+        tasks=tasks,
+        status_url=(tmp_path / "status.json").as_uri(),
+        log_urls=((tmp_path / "log").as_uri(),),
+        next_sheet_url=(tmp_path / "sheet.json").as_uri(),
+    )
+    (tmp_path / "sheet.json").write_bytes(wire.dump(sheet))
+    monkeypatch.setattr(worker.probe, "index", index)
+    ready = Preflight(
+        family="cpu",
+        provider="P",
+        precision="f32",
+        device="here",
+        encoding=Encoding(codec="h264", rung="libx264", pix_fmt="yuv420p", options=(), threads=2),
+        extradata_sha256="0" * 64,
+        seconds_per_frame=0.5,
+    )
+    monkeypatch.setattr(worker._Worker, "_preflight", lambda *_: ready)
+    assert worker.run(sheet.next_sheet_url, folder=tmp_path) == 1, "one of them has failed"
+    status = statuses.read((tmp_path / "status.json").read_bytes())
+    assert [(done.task, done.fault) for done in status.done] == [
+        ("0000000a-0", None),
+        ("0000000a-1", "defect"),
+        ("0000000a-2", None),
+    ]
+    assert [url.rpartition("/")[2] for url in asked] == ["once.mp4", "once.mp4", "bad.mp4", "bad.mp4", "good.mp4"]
+    assert (status.phase, status.reason) == ("left", "lease ended or nothing to do")
+
+
+def test_what_was_made_here_is_joined_by_what_is_known_here(tmp_path: Path) -> None:
+    """Of a detached lease's own segments the sheet has no SHA-256; one that failed leaves nothing to join."""
+    ended = [Done(task="t-0", key="k0", sha256="a"), Done(task="t-1", key="k1", fault="encode", error="no")]
+    reporter = SimpleNamespace(ended=lambda: tuple(ended))
+    doer = worker._Worker(SimpleNamespace(), SimpleNamespace(), reporter, tmp_path)  # type: ignore[arg-type]
+    refs = (
+        Ref(url="counts", sha256="c", size=1),
+        Ref(url="made", sha256="", size=0, task="t-0"),
+        Ref(url="failed", sha256="", size=0, task="t-1"),
+    )
+    task = Task(
+        id="t-2",
+        kind="assemble",
+        job="0123456789abcdef",
+        name="film.mkv",
+        source_url="",
+        source_size=1,
+        put=Put(url="", key="k"),
+        options=Options(),
+        inputs=refs[:2],
+    )
+    assert {name: done.sha256 for name, done in doer._own(task).items()} == {"t-0": "a"}
+    with pytest.raises(StoreError, match=r"film\.mkv cannot be joined without its segments 3"):
+        doer._own(replace(task, inputs=refs))
 
 
 def test_a_third_of_an_input_is_read_where_it_lies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

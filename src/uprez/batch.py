@@ -9,40 +9,64 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal
 from functools import partial
 from pathlib import Path
 
 import uprez
 from uprez import background
+from uprez.config.saved import saved
 from uprez.config.settings import Settings
 from uprez.errors import (
     EXIT_FAILED,
     EXIT_INTERRUPTED,
     EXIT_OK,
     BillingError,
+    BudgetError,
     InputError,
     StoreError,
     UprezError,
+    UsageError,
 )
-from uprez.fleet import checks, download, forecast, markets, outcome, provisions, readiness, reconcile, resume, uploads
+from uprez.fleet import bill as bills
+from uprez.fleet import (
+    checks,
+    cleaning,
+    detached,
+    download,
+    forecast,
+    foretold,
+    markets,
+    outcome,
+    planning,
+    progress,
+    provisions,
+    readiness,
+    reconcile,
+    remains,
+    resume,
+    uploads,
+)
+from uprez.fleet.batches import summary
 from uprez.fleet.intake import Intake, take_in
 from uprez.fleet.interrupt import Interrupts
-from uprez.fleet.ledger import LeaseRow, Ledger, UploadLog, batch_lock, utc_now
+from uprez.fleet.ledger import DetachedRow, LeaseRow, Ledger, UploadLog, batch_lock, utc_now
 from uprez.fleet.loop import Loop
 from uprez.fleet.markets import Place
 from uprez.fleet.outcome import job_result, lease_result, skipped_result
 from uprez.fleet.reconcile import Reconciling
-from uprez.fleet.renting import Renter
+from uprez.fleet.renting import Foreseen, Renter, Terms
+from uprez.fleet.speeds import Memory
 from uprez.fleet.work import Work
+from uprez.market.base import Offer
 from uprez.report import results
 from uprez.report.console import Console
 from uprez.report.fetching import Fetching
 from uprez.report.notify import Notifier
-from uprez.report.results import JobResult, JobState, Made, Output, Results
+from uprez.report.results import BatchPlan, JobResult, JobState, Made, Output, Results
+from uprez.status import Done
 from uprez.store import keys
 from uprez.store.open import Home, exclusive, find_home, open_home, sweep
 
@@ -62,32 +86,67 @@ class Batch:
     notifier: Notifier
     number: str = ""
     """Names the run, once it has begun."""
+    continues: str = ""
+    """The run whose work it goes on with."""
     leases: list[LeaseRow] = field(default_factory=list)
     started_at: datetime = field(default_factory=utc_now)
     ended_at: datetime = field(default_factory=utc_now)
     """By the market's clock."""
+    plan: BatchPlan | None = None
+    """What it was foreseen to take."""
     exit_code: int = EXIT_OK
+    collect: DetachedRow | None = None
+    """The run that is ended here: it was left to its machines."""
+    lacked: BudgetError | None = None
+    """What could not be paid, where that ended the run."""
+
+    @property
+    def detached(self) -> bool:
+        """Say whether some of it goes on without this process."""
+        return any(work.state == "detached" for work in self.intake.works)
 
 
-async def run(settings: Settings, console: Console) -> int:
-    """Enhance every video the settings name; gives the exit code. Raises UprezError before anything was started."""
+async def run(settings: Settings, console: Console, *, continues: str = "", collect: DetachedRow | None = None) -> int:
+    """Enhance every video the settings name; gives the exit code. Raises UprezError before anything was started.
+
+    `continues`: the run whose work it goes on with. `collect`: a batch that was left to its machines, which are gone:
+    what they made is verified and published, nothing is rented.
+    """
+    markets.check_detach(settings)
     console.ok(f"Market: {settings.market}" + (f" ({settings.market_reason})" if settings.market_reason else ""))
+    if settings.market == "local" and settings.deadline_s is not None:
+        console.warn("deadline is for rented machines; here it changes nothing")
     if settings.market == "local" and settings.max_machines > 1:
         console.warn(f"max_machines {settings.max_machines} is for rented machines; here one works")
-    if settings.market == "vast":
+    if settings.market == "vast" and not settings.dry_run:
         markets.account(settings)  # without a key nothing is looked for
     notifier = Notifier(settings.webhook, console)
     where = partial(find_home, settings.output_dir, settings.access)
     # In a thread: thousands of inputs take a while, and Ctrl-C is heard meanwhile.
     home = await background.start(partial(where, prefix=settings.state_prefix, state=settings.state_folder))
     intake = await background.start(partial(take_in, settings, console, home))
-    batch = Batch(settings=settings, console=console, intake=intake, notifier=notifier)
+    if collect is not None:
+        intake.keep(collect.jobs)
+    batch = Batch(
+        settings=settings, console=console, intake=intake, notifier=notifier, continues=continues, collect=collect
+    )
     _tell_skipped(batch, home)
     forecast.tell(intake, settings, console)
     found = bool(intake.jobs or intake.failed or intake.skipped)
-    if settings.dry_run or not (found or await background.start(partial(reconcile.is_due, settings))):
+    if settings.dry_run:
+        batch.plan = await planning.dry(settings, intake, console)
+        foretold.table(batch.plan, settings, console)
+        return _report(batch, None, "")
+    if not (found or await background.start(partial(reconcile.is_due, settings))):
         return _report(batch, None, "")
     place = await background.start(partial(markets.open_market, settings, console))
+    await _settle_detached(batch, home, place)
+    return await _do(batch, place)
+
+
+async def _do(batch: Batch, place: Place) -> int:
+    """Do what was taken in, and report; gives the exit code."""
+    settings, console = batch.settings, batch.console
     locks = _locks(settings)
     with _opened(batch) as (home, ledger, number):
         batch.number = number
@@ -100,20 +159,29 @@ async def run(settings: Settings, console: Console) -> int:
         except asyncio.CancelledError:
             batch.exit_code = batch.exit_code or EXIT_INTERRUPTED
             console.warn(f"Stopped by {interrupts.name or 'Ctrl-C'}; the same command goes on from here")
+            console.line("HINT", f"uprez resume {number} does so from anywhere")
         except UprezError as error:
             batch.exit_code = batch.exit_code or error.exit_code
             console.error(error.message, error.hint)
+            batch.lacked = error if isinstance(error, BudgetError) else None
             for work in batch.intake.jobs:
                 if work.state == "open":
                     work.error, work.hint = error.message, error.hint
         if reconciling.stuck:
             batch.exit_code = BillingError.exit_code  # outranks every other end
         batch.leases, batch.ended_at = ledger.leases(number), ledger.clock()
+        if place.rented:
+            outcome.tell_left(batch.leases, batch.ended_at, settings.budget_usd, console)
         code = _report(batch, home, number)
         reconciling.clear(batch.leases, whole=code == EXIT_OK)
         with contextlib.suppress(StoreError):  # a full disk must not hide how the run ended
-            ledger.end_batch(number, code)
-        await background.start(notifier.close)
+            ledger.summarise(number, summary(_jobs(batch), batch.continues))
+            if batch.detached:
+                console.line("HINT", "uprez status says how far it is, and publishes what was made once it is done")
+                console.line("HINT", f"uprez cancel {number} ends it")
+            else:
+                ledger.end_batch(number, code)
+        await background.start(batch.notifier.close)
         return code
 
 
@@ -125,8 +193,16 @@ async def _enhance(batch: Batch, home: Home, ledger: Ledger, place: Place, recon
         await asyncio.shield(reaping)
         await background.start(partial(uploads.reconcile, home, ledger, _locks(settings), console))
         sweep(home)
-        await background.start(partial(_restore, batch, home))
-        if any(work.state == "open" for work in batch.intake.works):
+        alone = detached.of_home(ledger, home)
+        told = await background.start(partial(detached.told, ledger, home, alone))
+        await background.start(partial(_restore, batch, home, told))
+        for each in alone:
+            ledger.collected(each.id)
+            if batch.collect is None:  # whose end this is: its own is written with its report
+                ledger.end_batch(each.id, EXIT_OK if each.jobs <= _finished(batch) else EXIT_FAILED)
+        if batch.collect is not None:
+            _tell_left(batch)
+        elif any(work.state == "open" for work in batch.intake.works):
             await _rent(batch, home, ledger, place)
         await background.start(partial(_place_twins, batch, home))
     finally:
@@ -149,11 +225,27 @@ async def _rent(batch: Batch, home: Home, ledger: Ledger, place: Place) -> None:
         sheet=markets.sheet(settings, place),
         supplies=supplies,
         terms=terms,
+        foretell=partial(_foretell, batch, works, ledger, terms),
     )
     loop = Loop(
-        renter=renter, settings=settings, threads=place.threads, works=works, on_end=partial(_tell_end, batch, home)
+        renter=renter,
+        settings=settings,
+        threads=place.threads,
+        works=works,
+        on_end=partial(_note_end, batch, home, ledger),
     )
-    await loop.run()
+    async with progress.told(_locks(settings), batch.number, batch.intake.jobs, failed=len(batch.intake.failed)):
+        await loop.run()
+
+
+def _foretell(
+    batch: Batch, works: Sequence[Work], ledger: Ledger, terms: Terms, offers: Sequence[Offer]
+) -> Foreseen | None:
+    """Say what the work will take on the machines that are offered, before the first of them is rented."""
+    memory = Memory(ledger, rented=terms.budget_usd is not None)
+    batch.plan = planning.foreseen(batch.settings, works, memory, terms, offers)
+    foretold.say(batch.plan, batch.settings, batch.console)
+    return planning.as_foreseen(batch.plan, batch.settings)
 
 
 def _tell_skipped(batch: Batch, home: Home | None) -> None:
@@ -175,9 +267,12 @@ def _opened(batch: Batch) -> Iterator[tuple[Home, Ledger, str]]:
     with exclusive(home, _locks(settings)):
         ledger = Ledger(settings.state_dir / "ledger.sqlite")
         try:
-            number = ledger.new_batch()
+            number = batch.collect.id if batch.collect else ledger.new_batch()
             with batch_lock(_locks(settings), number):
-                ledger.begin_batch(number, home.outputs.url, asdict(settings.options))
+                kept = None if settings.exact else saved(settings)  # `uprez enhance` names its files itself
+                if batch.collect is None:
+                    ledger.begin_batch(number, home.outputs.url, asdict(settings.options), saved=kept)
+                ledger.summarise(number, summary(_jobs(batch), batch.continues))
                 yield replace(home, uploads=UploadLog(ledger, number)), ledger, number
         finally:
             ledger.close()
@@ -187,12 +282,32 @@ def _locks(settings: Settings) -> Path:
     return settings.state_dir / "batches"
 
 
-def _restore(batch: Batch, home: Home) -> None:
+async def _settle_detached(batch: Batch, home: Home | None, place: Place) -> None:
+    """End the leases that were left to themselves and are over.
+
+    Raises UsageError while some still work for the same place of results: what they are at must not be paid for twice.
+    """
+    with cleaning.ledger_of(batch.settings.state_dir) as ledger:
+        if ledger is None:
+            return
+        markets.set_clock(ledger, place.market)
+        await detached.settle(place.market, ledger, home, batch.console)
+        working = (
+            [row.id for row in detached.of_home(ledger, home) if detached.is_working(ledger, row.id)] if home else ()
+        )
+        if working:
+            raise UsageError(
+                f"batch {working[0]} was detached and still works for this place",
+                hint=f"uprez status says how far it is; uprez cancel {working[0]} ends it",
+            )
+
+
+def _restore(batch: Batch, home: Home, told: Mapping[str, Done]) -> None:
     for skipped in batch.intake.skipped:
         if skipped.untidy:
             with contextlib.suppress(StoreError):  # it is done all the same, and `uprez clean` comes by
                 _clear_up(home, skipped.job.id)
-    resume.each(home, partial(_take_up, home), [work for work in batch.intake.works if work.known], most=4)
+    resume.each(home, partial(_take_up, home, told=told), [work for work in batch.intake.works if work.known], most=4)
     for work in batch.intake.works:
         if work.state == "skipped":
             batch.console.info(f"Skipping {work.job.source.name}: already done")
@@ -201,7 +316,7 @@ def _restore(batch: Batch, home: Home) -> None:
             _tell_end(batch, home, work)
         elif work.counted and work.plan:
             batch.console.info(
-                f"Resuming {work.job.source.name}: "
+                f"{'' if batch.collect else 'Resuming '}{work.job.source.name}: "
                 f"{len(work.counted)} of {len(work.plan.segments)} segments count already"
             )
 
@@ -213,10 +328,25 @@ def _clear_up(home: Home, job: str) -> None:
         checks.clean(home, job)
 
 
-def _take_up(home: Home, work: Work) -> None:
+def _finished(batch: Batch) -> frozenset[str]:
+    """Name the jobs that are done by now, by id."""
+    works = (work.job.id for work in batch.intake.works if work.state in ("done", "skipped"))
+    return frozenset((*works, *(skipped.job.id for skipped in batch.intake.skipped)))
+
+
+def _tell_left(batch: Batch) -> None:
+    """Say what the machines that a batch was left to have not done."""
+    for work in batch.intake.works:
+        if work.state == "open":
+            work.error = "its machine ended before it was done"
+            work.hint = f"uprez resume {batch.number} goes on with it"
+            batch.console.warn(f"{work.job.source.name}: {work.error}")
+
+
+def _take_up(home: Home, work: Work, told: Mapping[str, Done] = resume.NOTHING) -> None:
     """Bring one job to where an earlier run left it; what is wrong with it is its own matter, not the batch's."""
     try:
-        resume.restore(home, work)
+        resume.restore(home, work, told)
     except StoreError:
         raise
     except UprezError as error:
@@ -228,6 +358,9 @@ def _place_twins(batch: Batch, home: Home) -> None:
     for twin in batch.intake.twins:
         name = twin.job.source.name
         first = next(work for work in batch.intake.works if work.job.id == twin.job.id)
+        if first.state == "detached":
+            twin.state = "detached"  # whoever collects the first places it
+            continue
         if twin.again and first.state == "done" and first.result and first.made:
             _place_anew(home, twin, first.result, first.made)
         else:
@@ -269,7 +402,16 @@ def _place_anew(home: Home, twin: Work, made_anew: Output, made: Made) -> None:
     twin.finish(placed, made)
 
 
+def _note_end(batch: Batch, home: Home, ledger: Ledger, work: Work) -> None:
+    """Tell of a job's end, and remember it, should nobody come to sum up."""
+    _tell_end(batch, home, work)
+    with contextlib.suppress(StoreError):
+        ledger.summarise(batch.number, summary(_jobs(batch), batch.continues))
+
+
 def _tell_end(batch: Batch, home: Home, work: Work) -> None:
+    if work.state == "detached":
+        return
     batch.notifier.job(batch.number, job_result(work, dry_run=False))
     if work.state == "failed":
         batch.console.error(f"{work.job.source.name}: {work.error}", work.hint)
@@ -298,15 +440,18 @@ def _tell_output(batch: Batch, home: Home, output: Output) -> None:
         batch.console.line("RESULT", f"Download URL (valid for 7 days): {url}")
 
 
+def _jobs(batch: Batch) -> tuple[JobResult, ...]:
+    skipped = (skipped_result(skipped) for skipped in batch.intake.skipped)
+    works = (job_result(work, dry_run=batch.settings.dry_run) for work in batch.intake.jobs)
+    return (*batch.intake.failed, *skipped, *works)
+
+
 def _report(batch: Batch, home: Home | None, number: str) -> int:
     """Sum up, write results.json, and give the exit code."""
-    skipped = (skipped_result(skipped) for skipped in batch.intake.skipped)
-    jobs = (
-        *batch.intake.failed,
-        *skipped,
-        *(job_result(work, dry_run=batch.settings.dry_run) for work in batch.intake.jobs),
-    )
-    if batch.exit_code == EXIT_OK and any(job.state == "failed" for job in jobs):
+    bill = bills.of(batch.leases, batch.ended_at)
+    jobs = bills.charged(_jobs(batch), bill)
+    bad: tuple[JobState, ...] = ("failed", "unfinished") if batch.collect else ("failed",)
+    if batch.exit_code == EXIT_OK and any(job.state in bad for job in jobs):
         batch.exit_code = EXIT_FAILED
     leases = tuple(lease_result(row, batch.ended_at) for row in batch.leases)
     document = Results(
@@ -318,19 +463,38 @@ def _report(batch: Batch, home: Home | None, number: str) -> int:
         dry_run=batch.settings.dry_run,
         output_dir=_output_dir(batch.settings),
         left=len(batch.intake.left),
-        cost_usd=sum((lease.cost_usd for lease in leases), Decimal(0)),
+        cost_usd=bill.usd,
+        use_usd=dict(bill.by_use),
+        remains=None if batch.settings.dry_run else _remains(batch),
+        plan=batch.plan,
         jobs=jobs,
         leases=leases,
     )
+    if batch.lacked and document.remains:
+        remains.tell(document.remains, batch.console)
     if home is not None:
         _write_results(batch, home, number, results.text(document))
         for job in jobs:
             if job.state == "unfinished" or (job.state == "failed" and not job.job):
                 batch.notifier.job(number, job)
-        batch.notifier.batch(document, home.state_url(keys.results(number)))
+        if not batch.detached:
+            batch.notifier.batch(document, home.state_url(keys.results(number)))
+    if batch.settings.market == "vast" and leases:
+        batch.console.info(bill.line(batch.settings.budget_usd))
     _summary(batch, jobs)
     batch.console.result(results.document(document))
     return batch.exit_code
+
+
+def _remains(batch: Batch) -> results.Remains | None:
+    return remains.of(
+        batch.intake.works,
+        batch.leases,
+        batch.ended_at,
+        batch=batch.number,
+        segment_frames=batch.settings.segment_frames,
+        error=batch.lacked,
+    )
 
 
 def _write_results(batch: Batch, home: Home, number: str, text: bytes) -> None:
@@ -354,7 +518,7 @@ def _summary(batch: Batch, jobs: Sequence[JobResult]) -> None:
         planned += len(batch.intake.left) if batch.settings.max_files is None else 0
         batch.console.ok(f"Dry run: {planned} files would be processed")
         return
-    states: list[JobState] = ["done", "skipped", "failed", "unfinished"]
+    states: list[JobState] = ["done", "skipped", "failed", "unfinished", "detached"]
     counts = ((state, sum(job.state == state for job in jobs)) for state in states)
     text = ", ".join(f"{count} {state}" for state, count in counts if count)
     say: Callable[[str], None] = batch.console.ok if batch.exit_code == EXIT_OK else batch.console.warn

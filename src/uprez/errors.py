@@ -34,6 +34,8 @@ An exception that is none of these is our defect and ends with exit code 3 and a
 
 from __future__ import annotations
 
+from decimal import Decimal
+
 EXIT_OK = 0
 EXIT_FAILED = 1
 EXIT_USAGE = 2
@@ -186,6 +188,11 @@ class BudgetError(UprezError):
     """The budget is spent and work is left."""
 
     exit_code = 5
+
+    def __init__(self, message: str, *, hint: str | None = None, needed_usd: Decimal | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.needed_usd = needed_usd
+        """What the next lease takes, where it was that which could not be paid."""
 
 
 class BillingError(UprezError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 import threading
 import time
@@ -26,6 +27,8 @@ PROGRESS_S = 5.0
 """Between two lines that say how far a task is."""
 LINES_A_START = 1_000_000
 PARTS_A_START = 40
+ALONE_STALL_S = 3600.0
+"""Without a frame, a byte or another task for so long, a worker that nobody watches ends."""
 PARTS_ALIKE = 40
 """After so many parts both limits double, so that the 400 parts of a sheet last for a month."""
 
@@ -93,8 +96,16 @@ class Reporter:
     """
 
     def __init__(
-        self, sheet: Callable[[], Sheet], log: Logbook, rented: Machine | None = None, *, moved: Path | None = None
+        self,
+        sheet: Callable[[], Sheet],
+        log: Logbook,
+        rented: Machine | None = None,
+        *,
+        moved: Path | None = None,
+        give_up: Callable[[int], object] = os._exit,
     ) -> None:
+        """`give_up` ends the process: whatever hangs in it, its machine is given back then."""
+        self._give_up = give_up
         self._file = moved
         self._before = _remembered(moved)
         self._sheet = sheet
@@ -103,11 +114,18 @@ class Reporter:
         self._lock = threading.Lock()
         self._wake = threading.Event()
         self._closing = False
+        self._got_on = time.monotonic()
         self._thread = threading.Thread(target=self._beat, name="status", daemon=True)
         self._thread.start()
 
+    @property
+    def still_s(self) -> float:
+        """Seconds since anything was told that shows work going on."""
+        return time.monotonic() - self._got_on
+
     def doing(self, phase: Phase, task: str | None = None) -> None:
         """Say what is being done now."""
+        self._got_on = time.monotonic()
         with self._lock:
             self._status = replace(self._status, phase=phase, task=task, frames=0, fps=0.0)
         self._wake.set()
@@ -119,11 +137,13 @@ class Reporter:
 
     def frames(self, frames: int, fps: float) -> None:
         """Count the finished frames of the current task; sent with the next beat."""
+        self._got_on = time.monotonic()
         with self._lock:
             self._status = replace(self._status, frames=frames, fps=fps)
 
     def moved(self) -> None:
         """Say that work goes on though no frame is finished; sent with the next beat."""
+        self._got_on = time.monotonic()
         with self._lock:
             self._status = replace(self._status, moved=self._status.moved + 1)
 
@@ -132,6 +152,10 @@ class Reporter:
         with self._lock:
             self._status = replace(self._status, done=(*self._status.done, done), task=None)
         self._wake.set()
+
+    def ended(self) -> tuple[Done, ...]:
+        """Give the ends of the tasks that are on the sheet."""
+        return self._status.done
 
     def finished(self) -> frozenset[str]:
         """Name the tasks that ended here."""
@@ -149,6 +173,10 @@ class Reporter:
         while True:
             self._wake.wait(self._sheet().status_s)
             self._wake.clear()
+            if self._sheet().detached and self._status.phase == "working" and self.still_s > ALONE_STALL_S:
+                self._log.say(f"ERROR: Pipeline failed: nothing moved for {self.still_s:.0f} s, and nobody watches")
+                self._send(last=True)
+                self._give_up(1)
             closing = self._closing
             self._send(last=closing)
             if closing:

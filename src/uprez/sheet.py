@@ -13,7 +13,7 @@ from uprez import wire
 from uprez.errors import WorkerError
 from uprez.job import Options
 
-SCHEMA = 6
+SCHEMA = 7
 """Raised when a worker of an older version could misread a sheet; both sides must be equal."""
 
 PUT_BYTES = 5_000_000_000
@@ -29,6 +29,8 @@ class Ref:
     url: str
     sha256: str
     size: int
+    task: str = ""
+    """Of the same sheet, whose result this is: what it made is known to the worker that did it, and to nobody yet."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,7 +92,7 @@ class Task:
     segment: int | None = None
     """Which of the plan's segments (`enhance`)."""
     inputs: tuple[Ref, ...] = ()
-    """The segments that count, in order (`assemble`)."""
+    """The segments that count, in order; of a detached lease also those that it has made (`assemble`)."""
     delay: int = 0
     """By how many frames decoding runs ahead of showing in any of them (`assemble`)."""
     without: tuple[str, ...] = ()
@@ -115,6 +117,8 @@ class Sheet:
     hold: bool = False
     stop: bool = False
     """Leave now, at the next frame."""
+    detached: bool = False
+    """Nobody watches any more: whatever fails is tried once more here, and what can be done without it is."""
     families: tuple[str, ...]
     """Execution provider families the worker may use; it never adds one."""
     memory_bytes: int | None = None

@@ -18,6 +18,8 @@ IDLE_WATCH_S = 2.0
 """Between two looks at the sheet, at most, for a worker that waits for work: its machine costs as one that works."""
 DENIED_MOST = 2
 """Refusals after which the sheet is given up: the first may be a passing fault of the store."""
+DENIED_ALONE = 15
+"""The same where nobody would rent another machine: at two minutes each, half an hour."""
 
 
 class Watch:
@@ -52,7 +54,7 @@ class Watch:
     @property
     def shut_out(self) -> bool:
         """Say whether the sheet's address was refused twice: the signature ran out, nobody renews it."""
-        return self._denied >= DENIED_MOST
+        return self._denied >= (DENIED_ALONE if self._sheet.detached else DENIED_MOST)
 
     def current(self, task: Task) -> Task:
         """Give a task as the sheet has it now: its URLs are signed anew while the lease is renewed."""

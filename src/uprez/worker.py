@@ -6,6 +6,7 @@ It knows its sheet and nothing else: no credential, no configuration, no other m
 from __future__ import annotations
 
 import contextlib
+import itertools
 import shutil
 import tempfile
 import time
@@ -51,7 +52,7 @@ from uprez.watch import Watch
 MARKER = "VASTAI_PIPELINE_COMPLETED_SUCCESSFULLY"
 """The last line of a log when all went well; people and old scripts look for it, the controller does not."""
 
-PUBLISH_PAUSES_S = (5.0, 15.0, 60.0, 120.0, 120.0)
+PUBLISH_PAUSES_S = (5.0, 15.0, 60.0, 120.0, 120.0, 120.0, 120.0, 120.0)
 """Between tries to publish what was made, when the store does not take it: it was work, and it lies here safely."""
 READ_BY_RANGES = Fraction(1, 3)
 """Of an input from afar, what is read where it lies."""
@@ -75,7 +76,7 @@ def run(
     reason = "defect"
     try:
         while task := watch.next_task(reporter.finished()):
-            worker.do(task)
+            worker.serve(task)
             reporter.doing("idle")
         reason = worker.farewell()
     finally:
@@ -117,6 +118,8 @@ class _Worker:
         self._shares: dict[str, Fraction] = {}
         """Of each job's input, how much was asked for here; a part that is read twice counts twice."""
         self.failed = 0
+        self._delays: dict[str, int] = {}
+        """Of the segments made here, by task."""
         self._stopped = False
         self._made = Made()
 
@@ -136,8 +139,18 @@ class _Worker:
             self.log.say(f"{MARKER} lease={sheet.lease}")
         return reason
 
-    def do(self, task: Task) -> None:
-        """Do one task and report how it ended; only a defect of ours passes through."""
+    def serve(self, task: Task) -> None:
+        """Do one task and report how it ended. Where nobody watches, one that fails is done once more, here."""
+        done = self._done(task)
+        if self.watch.sheet.detached and done.fault not in (None, "input", "stopped"):
+            self.log.say(f"Once more: {_title(task)}")
+            done = self._done(task)
+        self.failed += done.fault not in (None, "stopped")
+        self._stopped = self._stopped or done.fault == "stopped"
+        self.reporter.done(done)
+
+    def _done(self, task: Task) -> Done:
+        """Do one task; only a defect of ours passes through, and that only where somebody watches."""
         self.reporter.doing("working", task.id)
         self._made = Made()
         started = time.monotonic()
@@ -161,29 +174,30 @@ class _Worker:
                 )
             self.log.say(f"Upload complete: {task.put.key}")
         except Stopped as stop:
-            self._stopped = True
             self.log.say(f"Stopped {_title(task)}: {stop.message}")
             done = Done(task=task.id, key=task.put.key, fault="stopped", error=stop.message)
         except UprezError as error:
-            self.failed += 1
             text = error.message.replace(str(self._source_path(task)), task.name)
             self.log.say(f"ERROR: Pipeline failed for {_title(task)}: {text}")
             done = Done(task=task.id, key=task.put.key, fault=_fault(error), error=text, hint=error.hint)
         except OSError as error:
-            self.failed += 1
             text = f"{error.strerror or error} ({error.filename or self._scratch})"
             self.log.say(f"ERROR: Pipeline failed for {_title(task)}: {text}")
             done = Done(task=task.id, key=task.put.key, fault="store", error=text, hint="is the disk full?")
         except Exception as error:
             # A defect of ours ends this worker, but it must be known which task it came from: the others go on.
             text = f"a defect of uprez: {type(error).__name__}: {error}"
-            self.reporter.done(Done(task=task.id, key=task.put.key, fault="defect", error=text))
-            raise
-        self.reporter.done(done)
+            done = Done(task=task.id, key=task.put.key, fault="defect", error=text)
+            if not self.watch.sheet.detached:
+                self.reporter.done(done)
+                raise
+            self.log.say(f"ERROR: Pipeline failed for {_title(task)}: {text}")
+        return done
 
     def _publish(self, task: Task, part: Path) -> None:
         """Write what was made; again, should the store be busy, for as long as anybody wants it."""
-        for pause_s in PUBLISH_PAUSES_S:
+        alone = itertools.repeat(PUBLISH_PAUSES_S[-1]) if self.watch.sheet.detached else ()
+        for pause_s in itertools.chain(PUBLISH_PAUSES_S, alone):
             try:
                 self._put(task, part)
             except (BusyError, DeniedError) as error:  # denied: a signature that has run out is renewed in the sheet
@@ -324,6 +338,7 @@ class _Worker:
             )
         with clocks["verify"].running(made):
             walk = verify.segment(part.resolve().as_uri(), plan=plan, index=index, segment=segment, at=witness.places)
+        self._delays[task.id] = walk.delay
         self._made = Made(
             damaged=feed.damaged,
             suspect=self._unlike(findings(walk.thumbs, witness.windows()), segment),
@@ -361,6 +376,7 @@ class _Worker:
     def _assemble(self, task: Task, part: Path) -> int:
         """Join the segments that count, with the source's sound."""
         plan, survey = self._plan(task)
+        own = self._own(task)
         self.log.say(f"Assembling {task.name} from {len(task.inputs)} segments")
         # Sound lies all over the file; without any, its headers are enough.
         share = Fraction(1 if carried(survey.index.video, plan.container) else 0)
@@ -369,7 +385,7 @@ class _Worker:
             plan=plan,
             index=survey.index,
             segments=self._segments(task),
-            delay=task.delay,
+            delay=max(task.delay, *(self._delays[name] for name in own), 0),
             source_url=self._source(task, share),
         )
         return plan.frames
@@ -380,8 +396,16 @@ class _Worker:
             self._keep_on(task)
             with self._part_of(f"input-{number}.mkv") as path:
                 ref = self.watch.current(task).inputs[number]
-                urls.fetch(ref.url, path, sha256=ref.sha256)
+                urls.fetch(ref.url, path, sha256=self._own(task)[ref.task].sha256 if ref.task else ref.sha256)
                 yield path
+
+    def _own(self, task: Task) -> dict[str, Done]:
+        """Look up what this worker made itself of an assembly's parts, by task; raises StoreError where one failed."""
+        names = [ref.task for ref in task.inputs if ref.task]
+        found = {done.task: done for done in self.reporter.ended() if done.fault is None and done.task in names}
+        if missing := [str(number + 1) for number, ref in enumerate(task.inputs) if ref.task and ref.task not in found]:
+            raise StoreError(f"{task.name} cannot be joined without its segments {', '.join(missing)}")
+        return found
 
     def _plan(self, task: Task) -> tuple[Plan, Survey]:
         task = self.watch.current(task)

@@ -77,6 +77,7 @@ SAMPLES = {
     "strategy": "upscale-then-interp",
     "memory": "2GiB",
     "market": "local",
+    "on_budget": "stop",
     "bucket": "films",
     "endpoint": "https://s3.example.org",
     "webhook_url": "https://example.org/",
@@ -105,7 +106,8 @@ def test_every_flag_sets_its_key(name: str, command: Command) -> None:
 def test_what_is_set_is_shown_with_its_origin(folder: Path, command: Command) -> None:
     """Each value, the file and line, the variable or the flag; warnings go to the other stream."""
     (folder / "config.yaml").write_text(
-        "b2:\n  bucket: films\nvast: {min_vram: 12, wait: false}\nbatch: {preset: low}\n", encoding="utf-8"
+        "b2:\n  bucket: films\nvast: {min_vram: 12}\nadvanced: {lowres_strategy: skip}\nbatch: {preset: low}\n",
+        encoding="utf-8",
     )
     (folder / ".env").write_text("B2_KEY=id\n", encoding="utf-8")
     code, out, err = command("config", "--scale", "3", "--output-dir", "/very/long" * 12)

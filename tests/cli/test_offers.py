@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from uprez.cli.main import run_cli
 from uprez.config.variables import FALLBACKS, NAMES, OLD_NAMES
+from uprez.fleet import bans
+from uprez.fleet.ledger import Ledger
 from uprez.market.vast.limiter import INTERVALS
 from vast_stub import KEY, OFFER, Say, Stub, server, stub
 
@@ -79,3 +82,16 @@ def test_a_key_is_needed_and_never_shown(
     monkeypatch.delenv("VAST_API_KEY")
     assert left() == 2
     assert "VAST_API_KEY is not set" in capsys.readouterr().err
+
+
+def test_machines_that_are_shunned_are_left_out(stub: Stub, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """As a run would leave them out, with the reason."""
+    stub.says(Say(body={"id": 7, "credit": 1}), Say(body={"offers": [OFFER, {**OFFER, "id": 2, "machine_id": 4711}]}))
+    place = f"{stub.url.rpartition('/')[2]}#7"
+    with closing(Ledger(tmp_path / "state" / "ledger.sqlite")) as ledger:
+        bans.note(ledger, place, "4711", "b1", "black frames", lied=True)
+    assert left("--verbose") == 0
+    out, _ = capsys.readouterr()
+    assert "machine 4711 until" in out
+    assert "[INFO] Found 1 matching offers (after filtering)" in out
+    assert "[DEBUG] 1 dropped by machines" in out

@@ -59,4 +59,10 @@ def test_without_a_key_the_all_clear_is_for_this_computer_alone(command: Command
     assert (code, "[OK] Nothing to give back here" in out, "was not asked" in out) == (2, True, True)
     code, out, _ = command("status", "--json")
     assert code == 0
-    assert json.loads(out) == {"schema": 1, "unseen": "VAST_API_KEY is not set", "machines": []}
+    assert json.loads(out) == {
+        "schema": 1,
+        "unseen": "VAST_API_KEY is not set",
+        "batches": [],
+        "detached": [],
+        "machines": [],
+    }

@@ -357,8 +357,8 @@ def test_what_is_no_longer_needed_warns_once_and_does_nothing(config: Write) -> 
 
 def test_what_has_no_effect_yet_is_said_in_one_line(config: Write) -> None:
     """Keys of a later version are named together, and only where they differ from the default."""
-    config("vast: {min_vram: 12, wait: false}\nmax_machines: 2\nbatch: {skip_existing: true}\n")
-    assert load({}).notes == ("[WARN] read, but this version does not act on it yet: vast.wait",)
+    config("vast: {min_vram: 12, wait: false}\nmax_machines: 2\nadvanced: {lowres_strategy: skip}\n")
+    assert load({}).notes == ("[WARN] read, but this version does not act on it yet: advanced.lowres_strategy",)
 
 
 def test_each_mode_asks_for_what_it_does(config: Write) -> None:

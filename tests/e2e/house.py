@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
 import os
+import pty
+import struct
 import subprocess
 import sys
+import termios
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -16,9 +21,14 @@ from typing import Any, Protocol
 import av
 import numpy as np
 
+from screen import Screen
 from uprez.config.settings import Location
 
 REPO = Path(__file__).resolve().parents[2]
+
+
+NO_TERMINAL = ("NO_COLOR", "FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE", "COLUMNS", "LINES")
+"""Variables that say what a terminal can do, whatever it is."""
 
 
 def located(path: Path) -> Location:
@@ -89,6 +99,30 @@ class House:
         process = self.start(*arguments, program=program)
         out, err = process.communicate(timeout=100)
         return Ended(code=process.returncode, out=out, err=err)
+
+    def on_terminal(self, *arguments: str) -> tuple[str, list[str]]:
+        """Run the command on a terminal of 100 columns; gives all that it wrote, and the lines that are left."""
+        master, slave = pty.openpty()
+        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 100, 0, 0))
+        environment = {name: value for name, value in self.environment().items() if name not in NO_TERMINAL}
+        with subprocess.Popen(
+            [sys.executable, "-m", "uprez", *arguments],
+            cwd=self.top,
+            env={**environment, "TERM": "xterm-256color"},
+            stdin=subprocess.DEVNULL,
+            stdout=slave,
+            stderr=slave,
+        ) as process:
+            os.close(slave)
+            written = bytearray()
+            with contextlib.suppress(OSError):  # nobody is on the other side any more
+                while piece := os.read(master, 1 << 16):
+                    written += piece
+            os.close(master)
+            assert process.wait(100) == 0, written.decode()
+        screen = Screen(columns=100)
+        screen.write(written.decode())
+        return written.decode(), screen.lines
 
     def enhance(self, *arguments: str) -> Ended:
         """Run `uprez run` with the resampler, which needs no weights and little time."""

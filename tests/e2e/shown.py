@@ -22,7 +22,9 @@ CHANGING = (
 )
 """What differs from run to run and from machine to machine."""
 
-PROGRESS = re.compile(r"  \[LOG\] \S+ segment \d+ of \d+: |\[INFO\] Model: |\[MONITOR\]|\[OK\] Instance running")
+PROGRESS = re.compile(
+    r"  \[LOG\] \S+ segment \d+ of \d+: |\[INFO\] Model: |\[INFO\] Plan: |\[MONITOR\]|\[OK\] Instance running"
+)
 """Lines whose number or place depends on the machine's speed."""
 
 

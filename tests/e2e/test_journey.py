@@ -71,6 +71,29 @@ def test_a_folder_becomes_a_larger_folder(house: House, clip: MakeClip) -> None:
     assert not list((house.top / "state" / "local").iterdir())
 
 
+def test_a_piped_run_holds_no_control_characters(house: House, clip: MakeClip) -> None:
+    """Whatever a file is called, nothing in a pipe moves a cursor, rings or colours; it is lines and nothing else."""
+    clip("a\x1b[31m\x07\rb.mp4", frames=24)
+    ended = house.enhance("--segment-frames", "12")
+    assert ended.code == 0, ended.out + ended.err
+    assert len(ended.lines) > 10
+    assert [char for char in ended.out + ended.err if not char.isprintable() and char != "\n"] == []
+    assert r"a\x1b[31m\x07\rb.mp4" in ended.out
+
+
+def test_on_a_terminal_the_view_is_gone_at_the_end(house: House, clip: MakeClip) -> None:
+    """While the run lasts, rows are drawn below the lines; what is left is the lines, as a pipe has them."""
+    clip()
+    drawn, lines = house.on_terminal("run", "--model", "lanczos", "--segment-frames", "12")
+    assert re.search(r"clip\.mp4 .* \d+/50 .* \d/5 segments\b", drawn)
+    assert re.search(r"this machine \(\d+ CPU cores\) +segment \d/5 +clip\.mp4", drawn)
+    assert "0 of 1 videos, " in drawn
+    assert lines[-1] == ""
+    assert all(re.match(r"(\[[A-Z]+\]|  \[LOG\]) ", line) for line in lines[:-1]), "\n".join(lines)
+    places = [next(i for i, line in enumerate(lines) if mark in line) for mark in ORDER]
+    assert places == sorted(places)
+
+
 def test_log_lines_come_while_the_worker_works_in_order_and_once(house: House, clip: MakeClip) -> None:
     """At least five stamped lines stand before the last segment counts; none is repeated, none out of order."""
     clip()

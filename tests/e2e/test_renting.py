@@ -89,7 +89,7 @@ def test_the_whole_cycle_from_a_bucket(rented: Rented, clip: Path) -> None:
     assert lease["up_bytes"] > 0, lease
     kept = (rented.cloud.house.top / "state" / "logs" / f"{lease['lease']}.log").read_text()
     shown = [line.split(" ", 4)[4] for line in ran.text.splitlines() if line.startswith("  [LOG]")]
-    assert [line.split(" ", 1)[1] for line in kept.splitlines()] == shown, "what was shown is what was kept"
+    assert [line.split(" ", 2)[2] for line in kept.splitlines()] == shown, "what was shown is what was kept"
 
 
 def test_an_input_of_this_machine_is_sent_first_and_its_copy_removed(rented: Rented) -> None:
@@ -418,3 +418,19 @@ def test_the_log_comes_soon_and_a_dead_run_is_reaped(patient: Rented) -> None:
     assert patient.market.rows() == []
     assert patient.leases() == []
     assert house.uprez("status").code == 0
+
+
+@pytest.mark.usefixtures("clip")
+def test_a_dry_run_asks_the_market_and_rents_nothing(rented: Rented, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a key it looks at offers; without one it goes on and says what prices need; the ledger is not made."""
+    asked = rented.run(dry_run=True)
+    assert asked.code == 0
+    assert "[INFO] Found " in asked.text
+    assert "which would be rented, has not done such work yet" in asked.text
+    monkeypatch.delenv("VAST_API_KEY")
+    alone = rented.run(dry_run=True, market="vast")
+    assert alone.code == 0
+    assert "[INFO] Prices need VAST_API_KEY: put it into .env" in alone.text
+    assert "[OK] Dry run: 1 files would be processed" in alone.text
+    assert rented.orders() == []
+    assert not rented.settings().state_dir.joinpath("ledger.sqlite").exists()

@@ -84,6 +84,24 @@ def test_a_sum_pays_for_its_length_and_no_more(usd: Decimal, gpu: Decimal) -> No
     assert budget.commitment(rates, life_s + 60, Traffic()) > usd
 
 
+@given(
+    prices=st.lists(st.tuples(PRICES, PRICES, st.integers(0, 10**6)), min_size=1, max_size=5),
+    ran_after=st.integers(0, 10**6),
+)
+def test_each_time_keeps_its_own_prices(prices: list[tuple[Decimal, Decimal, int]], ran_after: int) -> None:
+    """However often they rise and fall, a lease costs what the parts of its time cost, each at its prices."""
+    running_at = START + timedelta(seconds=ran_after)
+    row = replace(ROW, state="held", ended_at=None, running_at=running_at, down_bytes=0, up_bytes=0)
+    now, expected, row = START, Decimal(0), replace(row, rates=Rates())
+    for gpu, disk, seconds in prices:
+        row = budget.repriced(row, Rates(gpu_usd_per_hour=gpu, disk_usd_per_hour=disk), now)
+        end = now + timedelta(seconds=seconds)
+        ran = max(timedelta(), end - max(now, running_at))
+        expected += gpu * Decimal(ran.total_seconds()) / 3600 + disk * seconds / 3600
+        now = end
+    assert abs(budget.cost(row, now) - expected) <= budget.MICRO_USD
+
+
 def test_where_nothing_costs_anything_a_sum_lasts_for_ever() -> None:
     """As on this machine."""
     assert budget.life_s(Rates(), Decimal(1), Traffic()) == float("inf")

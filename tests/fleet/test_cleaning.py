@@ -222,10 +222,14 @@ class Remembers:
 
 
 def test_this_machines_leftovers_go_and_what_lives_stays(tmp_path: Path, later: Callable[[float], None]) -> None:
-    """Ended instances, free locks and crash logs go when they are old; ledger, bucket locks and strangers never."""
+    """Ended instances, logs and free locks go when they are old; ledger, bucket locks and strangers never."""
     locks = tmp_path / "batches"
     locks.mkdir()
-    for name in ("batches/00000001.lock", "batches/bucket-0123456789abcdef.lock", "crash-20260101T000000000000.log"):
+    (tmp_path / "logs").mkdir()
+    for name in (
+        *("batches/00000001.lock", "batches/00000003.continued.lock", "batches/bucket-0123456789abcdef.lock"),
+        *("crash-20260101T000000000000.log", "logs/0c0c0c0c.log", "logs/mine.log"),
+    ):
         (tmp_path / name).write_text("x")
     (tmp_path / "ledger.sqlite").write_text("x")
     for name in ("0a0a0a0a", "0b0b0b0b", "mine"):
@@ -237,15 +241,28 @@ def test_this_machines_leftovers_go_and_what_lives_stays(tmp_path: Path, later: 
         later(8 * DAY)
         leftovers = cleaning.on_machine(tmp_path, (), older_s=7 * DAY)
         assert {Path(leftover.name).name for leftover in leftovers} == {
-            *("0a0a0a0a", "00000001.lock", "crash-20260101T000000000000.log"),
+            *("0a0a0a0a", "00000001.lock", "00000003.continued.lock"),
+            *("crash-20260101T000000000000.log", "0c0c0c0c.log"),
         }
         cleaning.remove_here(leftovers, locks)
     os.close(held)
     left = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()}
     assert left == {
         *("batches/bucket-0123456789abcdef.lock", "batches/00000002.lock", "ledger.sqlite"),
-        *("local/0b0b0b0b/stdout.log", "local/0b0b0b0b/lock", "local/mine/stdout.log"),
+        *("local/0b0b0b0b/stdout.log", "local/0b0b0b0b/lock", "local/mine/stdout.log", "logs/mine.log"),
     }
+
+
+def test_the_log_of_a_lease_at_work_stays(tmp_path: Path, ledger: Ledger, later: Callable[[float], None]) -> None:
+    """However long it has said nothing."""
+    (tmp_path / "logs").mkdir()
+    ledger.begin_batch("00000001", "", {})
+    row = intended(ledger, "00000001")
+    (tmp_path / "logs" / f"{row.id}.log").touch()
+    later(8 * DAY)
+    with batch_lock(tmp_path / "batches", "00000001"):
+        assert cleaning.on_machine(tmp_path, [row], older_s=7 * DAY) == ()
+    assert {one.kind for one in cleaning.on_machine(tmp_path, [row], older_s=7 * DAY)} == {"lock", "log"}
 
 
 def test_what_came_to_life_is_not_removed(tmp_path: Path) -> None:

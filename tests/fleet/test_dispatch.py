@@ -133,6 +133,18 @@ def test_who_has_nothing_takes_over_what_another_has_not_begun(work_of: MakeWork
     assert (shared.taken["a"], shared.new["b"]) == ([], [])
 
 
+@pytest.mark.parametrize(("current_s", "own_s", "taken"), [(100, 20, [2]), (100, 300, []), (5, 1, [])])
+def test_who_is_at_its_last_piece_takes_over_what_another_comes_to_much_later(
+    work_of: MakeWork, current_s: float, own_s: float, taken: list[int]
+) -> None:
+    """So no machine stands still before it has more; what the other may begin before it has heard stays where it is."""
+    works = [work_of("job0", 4)]
+    slow = Hand(lease="a", queue=names([0, 2]), current=names([0])[0], current_s=current_s)
+    quick = Hand(lease="b", queue=names([1]), current=names([1])[0], current_s=own_s, slowness=0.1)
+    shared = dispatch.assign(works, [slow, quick], [("job0", Piece("enhance", 3))], seconds)
+    assert (shared.taken["a"], shared.new["b"]) == (names(taken), names(taken))
+
+
 def test_a_queue_at_a_machine_that_boots_is_taken_over(work_of: MakeWork) -> None:
     """Nobody knows when it begins."""
     hands = [Hand(lease="a", queue=names([0]), ready=False), Hand(lease="b")]
@@ -158,6 +170,58 @@ def test_the_last_segments_are_raced_where_that_ends_sooner(
     assert again.new["c"] == []
     index = Hand(lease="a", queue=[("job1", INDEX)], current=("job1", INDEX), current_s=1000)
     assert dispatch.assign([work_of("job1", 0)], [index, Hand(lease="b")], (), seconds).new["b"] == []
+
+
+@settings(deadline=None, max_examples=200)
+@given(data=st.data())
+def test_nothing_is_begun_that_is_not_paid_for(work_of: MakeWork, data: st.DataObject) -> None:
+    """What is given out ends within the room of a lease, and is of no job that its machine gets no more of."""
+    works = [work_of(f"job{number}", data.draw(st.integers(0, 4))) for number in range(3)]
+    hands = [
+        Hand(
+            lease=lease,
+            ready=data.draw(st.booleans()),
+            slowness=data.draw(st.sampled_from([0.5, 1.0, 4.0])),
+            barred=frozenset(data.draw(st.sets(st.sampled_from(["job0", "job1", "job2"])))),
+            room_s=data.draw(st.sampled_from([0.0, 15.0, 45.0, float("inf")])),
+        )
+        for lease in "abc"[: data.draw(st.integers(1, 3))]
+    ]
+    for _ in range(2):  # the second time some have nothing to do, and others a queue
+        given_ = dispatch.assign(works, hands, (), seconds)
+        for hand in hands:
+            assert sum(hand.piece_s(name, seconds) for name in hand.queue) <= hand.room_s
+            assert not hand.barred.intersection(job for job, _ in given_.new[hand.lease])
+        for hand in hands:
+            hand.current = hand.queue[0] if hand.queue and hand.ready else None
+            hand.current_s = hand.piece_s(hand.current, seconds) if hand.current else 0.0
+
+
+def test_what_no_longer_fits_is_taken_back(work_of: MakeWork) -> None:
+    """Not what is being done; and what is short is kept though something long before it is not."""
+    del work_of
+    queue = [*names([0, 1]), ("job1", ASSEMBLE)]
+    hand = Hand(lease="a", queue=queue, current=queue[0], current_s=12, room_s=25, slowness=2)
+    assert dispatch.overdue(hand, seconds) == names([1])
+    assert dispatch.overdue(replace(hand, room_s=float("inf")), seconds) == []
+    assert dispatch.overdue(replace(hand, room_s=1), seconds) == queue[1:]
+
+
+def test_near_its_end_a_lease_ends_a_job_before_it_begins_a_segment(work_of: MakeWork) -> None:
+    """An assembly is short, and its job is done."""
+    works = [work_of("job0", 3), dress(work_of("job1", 1), 0, {0}, assembled=False)]
+    near, far = Hand(lease="a", room_s=15), Hand(lease="a")
+    assert dispatch.assign(works, [near], (), seconds).new["a"] == [("job1", ASSEMBLE)]
+    assert dispatch.assign(works, [far], (), seconds).new["a"] == names([0, 1, 2])
+
+
+def test_a_job_is_for_whoever_has_not_given_it_up(work_of: MakeWork) -> None:
+    """A machine that could not use an input gets no more of it, not even to have something to do."""
+    works = [work_of("job0", 1), work_of("job1", 0)]
+    first, second = Hand(lease="a", barred=frozenset({"job0"})), Hand(lease="b", queue=[("job1", INDEX)])
+    assert dispatch.assign(works, [first, second], (), seconds).new == {"a": [], "b": names([0])}
+    slow = Hand(lease="b", queue=names([0]), current=names([0])[0], current_s=1000)
+    assert dispatch.assign(works[:1], [replace(first, queue=[]), slow], (), seconds).new["a"] == []
 
 
 def test_demand_is_what_could_keep_machines_busy(work_of: MakeWork) -> None:
@@ -232,6 +296,22 @@ def test_what_follows_a_fault(work_of: MakeWork, piece: Piece, fault: Fault, fol
     assert (work.state, work.error, work.hint) == (
         ("failed", "it broke", "mend it") if failed else ("open", None, None)
     )
+
+
+@pytest.mark.parametrize("piece", [INDEX, ENHANCE, ASSEMBLE])
+def test_a_bad_input_needs_two_words_where_machines_are_rented(work_of: MakeWork, piece: Piece) -> None:
+    """One may lie, however often it says so; the error names both."""
+    work = work_of("job", 0 if piece == INDEX else 2)
+
+    def says(machine: str, error: str) -> str | None:
+        return dispatch.after_fault(work, piece, "input", error, "mend it", machine=machine, alone=False)
+
+    assert [says("m1", "it broke") for _ in range(4)] == ["another is to try"] * 4
+    assert work.state == "open"
+    assert says("m2", "it is no video") == "failed"
+    assert work.state == "failed"
+    assert work.error == "it broke (on machine m1; machine m2 says so too: it is no video)"
+    assert work.hint == "mend it"
 
 
 def test_new_plan_begins_with_a_new_index(work_of: MakeWork) -> None:

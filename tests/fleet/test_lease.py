@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
 from io import StringIO
@@ -94,6 +95,19 @@ def test_intent_and_sheet_exist_before_the_machine(
     assert (ledger.lease(lease.id).state, ledger.lease(lease.id).instance) == ("held", lease.instance)
     assert market.launched[0].life_s == timing.lease_s + timing.grace_s
     assert market.launched[0].hard_life_s == timing.hard_life_s
+
+
+def test_a_lease_keeps_its_logs_addresses_packed_and_writes_them_whole(acquire: Acquire, home: Home) -> None:
+    """Two hundred leases with 400 addresses each would be most of what a controller remembers."""
+    lease = acquire()
+    key = keys.sheet(lease.id)
+    first = sheets.read(home.state.read(key) or b"")
+    assert lease.sheet.log_urls == ()
+    assert len(lease.log_urls) < len("".join(first.log_urls)) / 4
+    asyncio.run(leases.write_sheet(home, lease, replace(lease.sheet, hold=False)))
+    assert sheets.read(home.state.read(key) or b"") == replace(first, hold=False)
+    leases.stop(home, lease)
+    assert sheets.read(home.state.read(key) or b"") == replace(first, hold=False, stop=True, tasks=())
 
 
 def test_failed_create_ends_its_lease(acquire: Acquire, market: PaperMarket, ledger: Ledger) -> None:
@@ -198,9 +212,9 @@ def test_task_names_every_object_it_needs(
     planned.counted = {
         number: Pin(key=f"k{number}", size=number, etag="e", sha256=f"{number}" * 64) for number in (2, 0, 1)
     }
-    index = leases.task(home, lease, bare, INDEX, 2)
-    enhance = [leases.task(home, lease, planned, Piece("enhance", 1), 2) for _ in range(2)]
-    assemble = leases.task(home, lease, planned, ASSEMBLE, 2)
+    index = leases.task(home, lease, bare, INDEX, 2, seconds=60)
+    enhance = [leases.task(home, lease, planned, Piece("enhance", 1), 2, seconds=60) for _ in range(2)]
+    assemble = leases.task(home, lease, planned, ASSEMBLE, 2, seconds=60)
     tasks = [index, *enhance, assemble]
     assert len({task.id for task in tasks}) == len({task.put.key for task in tasks}) == 4
     assert all(task.put.url == (home.prefix / task.put.key).as_uri() for task in tasks)

@@ -14,6 +14,7 @@ import pytest
 
 from paper import intended
 from uprez.errors import UsageError
+from uprez.fleet.batches import JobLine, Summary
 from uprez.fleet.ledger import LeaseRow, Ledger, batch_lock, is_controlled
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -122,6 +123,23 @@ def test_batch_is_remembered_with_its_end(ledger: Ledger) -> None:
     with closing(sqlite3.connect(ledger.path)) as db:
         found = db.execute("SELECT home, options, exit_code, ended_at IS NULL FROM batches").fetchall()
     assert found == [("file:///out", '{"scale": "2"}', 5, 0)]
+
+
+def test_runs_are_listed_with_what_they_had_to_do(ledger: Ledger) -> None:
+    """The newest first; the settings of one are there for the next process, and what it sums up takes the old place."""
+    ledger.begin_batch("b0000002", "file:///out", {})
+    ledger.begin_batch("b0000001", "s3://films", {}, saved={"folder": "/home/me"})
+    for state in ("unfinished", "done"):
+        line = JobLine(job="0" * 16, input="naïve 😀.mp4", state=state)
+        ledger.summarise("b0000001", Summary(jobs=(line,), continues="b0000002"))
+    ledger.end_batch("b0000001", 130)
+    with closing(Ledger(ledger.path)) as other:
+        last, first = other.batches()
+        assert other.saved("b0000001") == {"folder": "/home/me"}
+        assert other.saved("b0000002") is None
+    assert (last.id, last.home, last.is_saved, last.exit_code) == ("b0000001", "s3://films", True, 130)
+    assert (last.count("done"), last.count("unfinished"), last.summary.continues) == (1, 0, "b0000002")
+    assert (first.is_saved, first.ended_at, first.summary) == (False, None, Summary())
 
 
 def test_reopened_ledger_keeps_its_id(tmp_path: Path) -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
+from io import StringIO
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,10 +25,12 @@ from uprez.fleet.loop import Loop
 from uprez.fleet.monitor import Monitor
 from uprez.fleet.renting import Terms
 from uprez.fleet.serving import Serving
+from uprez.fleet.work import Piece, Work
 from uprez.job import Options
-from uprez.market.base import Instance
+from uprez.market.base import Instance, InstanceState
 from uprez.market.local import LocalMarket
 from uprez.report.console import Console
+from uprez.report.results import Loss
 from uprez.sheet import Sheet
 from uprez.status import Status
 from uprez.store import keys
@@ -170,3 +174,83 @@ def test_a_worker_is_heard_out_when_it_looks_seldom(
         return serving.status.phase if serving.status else "nothing", waits
 
     assert asyncio.run(main()) == ("left", True)
+
+
+@pytest.mark.parametrize(
+    ("state", "distrusted", "loss"),
+    [("stopped", False, "outbid"), ("ended", False, "killed"), (None, False, "killed"), ("running", True, "refused")],
+)
+def test_what_is_lost_with_a_machine_has_its_reason(
+    home: Home,
+    ledger: Ledger,
+    said: StringIO,
+    console: Console,
+    timing: Timing,
+    tmp_path: Path,
+    work_of: Callable[[str, int], Work],
+    state: InstanceState | None,
+    distrusted: bool,
+    loss: Loss,
+) -> None:
+    """The market stopped it, it went in another way, or it is trusted no more: its task is said to be lost by that."""
+    ledger.begin_batch("b0000001", home.outputs.url, {})
+    row = intended(ledger, "b0000001", market="local", usd_per_hour=Decimal(0), life_s=9)
+    ledger.held(row.id, "i-1")
+    work = work_of("job", 2)
+
+    async def main() -> None:
+        market = SlowMarket(tmp_path / "local", "logs")
+        market.go.set()
+        loop = loop_of(home, ledger, market, console, timing)
+        loop._by_id[work.job.id] = work
+        serving = served(loop, row)
+        serving.lease.assigned = {f"{row.id}-1": (work, Piece("enhance", 1))}
+        serving.lease.monitor.status = Status(lease=row.id, beat=1, phase="working", task=f"{row.id}-1")
+        loop._books.look(serving.lease)
+        serving.watcher.instance = None if state is None else Instance(id="i-1", label="", state=state)
+        if distrusted:
+            loop._distrusted[serving.machine] = "it lies"
+        loop._give_back(serving, "a reason", lost=True)
+        assert serving.ending is not None
+        await serving.ending
+
+    asyncio.run(main())
+    assert work.discarded == {loss: 1}
+    assert f"job.mkv, segment 2: 0.0 s on lease {row.id} are for nothing" in said.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("ends", "came"),
+    [
+        (lambda work: work.counted.update({1: work.plan_pin}), "raced"),
+        (lambda work: work.fail("no such codec"), "stopped"),
+        (lambda work: work.give_up("struck"), "stopped"),
+        (None, "raced"),
+    ],
+)
+def test_what_is_taken_off_a_sheet_is_told(
+    home: Home,
+    ledger: Ledger,
+    console: Console,
+    timing: Timing,
+    tmp_path: Path,
+    work_of: Callable[[str, int], Work],
+    ends: Callable[[Work], None] | None,
+    came: str,
+) -> None:
+    """Another has made it, its job or its plan has come to an end, or another takes it over."""
+    ledger.begin_batch("b0000001", home.outputs.url, {})
+    row = intended(ledger, "b0000001")
+    ledger.held(row.id, "i-1")
+    work, piece, heard = work_of("job", 3), Piece("enhance", 1), []
+    serving = served(loop_of(home, ledger, SlowMarket(tmp_path / "local", "logs"), console, timing), row)
+    serving.came = lambda task, came: heard.append((task, came))
+    serving.lease.assigned, serving.lease.plans = {"t": (work, piece)}, {"t": work.plan}
+    serving.drop_unwanted()
+    assert not heard
+    if ends is None:
+        serving.leave_to_another([("job", piece)])
+    else:
+        ends(work)
+        serving.drop_unwanted()
+    assert heard == [("t", came)]

@@ -79,8 +79,9 @@ def test_a_lease_is_committed_before_it_is_rented(renter: Renter, market: PaperM
     renter.terms = replace(renter.terms, budget_usd=needed - Decimal("0.001"))
     renter.batch = "b0000002"
     renter.ledger.begin_batch("b0000002", "", {})
-    with pytest.raises(BudgetError, match="may cost"):
+    with pytest.raises(BudgetError, match="may cost") as failed:
         rent(renter)
+    assert failed.value.needed_usd == needed
     assert len(market.launched) == 1
 
 
@@ -188,6 +189,22 @@ def test_a_renewal_is_committed_too(renter: Renter) -> None:
     assert "max_runtime" in (renter.cannot_renew(lease) or "")
 
 
+def test_a_renewal_needs_credit_too(renter: Renter, market: PaperMarket) -> None:
+    """What the account has left is asked for once a minute; whoever does not say so stops nobody."""
+    lease = rent(renter)
+    more = Decimal("0.36") * 40 / 3600 + Decimal("0.01")
+    market.credit = more - Decimal("0.0005")
+    assert not asyncio.run(renter.may_renew(lease))
+    assert "beyond the account's credit" in lease.last_words
+    assert lease.unpaid
+    assert "add credit" in renter.more_money
+    market.credit = more + Decimal("0.001")
+    assert not asyncio.run(renter.may_renew(lease)), "it was asked a moment ago"
+    renter._purse_at = float("-inf")
+    assert asyncio.run(renter.may_renew(lease))
+    assert not lease.unpaid
+
+
 def test_money_that_is_used_up_ends_the_work(renter: Renter) -> None:
     """By what the worker says that it moved, too."""
     lease = rent(renter)
@@ -267,3 +284,19 @@ def test_what_a_machine_fetched_unheard_counts_as_spent(renter: Renter) -> None:
     assert renter.spent() == Decimal("0.08")
     renter.ledger.traffic(lease.id, 10**9, 0)
     assert renter.spent() == Decimal("0.02")
+
+
+@pytest.mark.parametrize("price", ["3.6", "0.036"])
+def test_a_price_that_changes_changes_what_is_promised(renter: Renter, price: str) -> None:
+    """What was is promised at its own price, what is to come at the new one: to the deadline, and for a renewal."""
+    lease = rent(renter)
+    before, spent = renter.committed(), renter.spent()
+    row, rates = renter.ledger.lease(lease.id), replace(HOUR, gpu_usd_per_hour=Decimal(price))
+    more = Decimal("0.02")
+    renter.ledger.priced(row.id, rates, before_usd=more)
+    # Of the 100 s that were promised to a lease that began a moment ago, all are still to come.
+    expected = before + (rates.gpu_usd_per_hour - HOUR.gpu_usd_per_hour) * 100 / 3600 + more
+    assert abs(renter.committed() - expected) < Decimal("0.001")
+    assert abs(renter.spent() - spent - more) < Decimal("0.001")
+    renter.terms = replace(renter.terms, budget_usd=renter.committed(but=lease.id) + Decimal("0.035"))
+    assert (renter.cannot_renew(lease) is None) == (price == "0.036")

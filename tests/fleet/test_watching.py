@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from io import StringIO
 from pathlib import Path
@@ -14,7 +15,7 @@ from paper import OFFER, PaperMarket, intended
 from uprez import wire
 from uprez.config.settings import Timing
 from uprez.errors import KeyRefused, MarketError, Unclear
-from uprez.fleet import clock, watching
+from uprez.fleet import budget, clock, watching
 from uprez.fleet.budget import SMALL_CHANGE
 from uprez.fleet.lease import Lease
 from uprez.fleet.ledger import Ledger
@@ -28,6 +29,7 @@ from uprez.status import Status
 from uprez.store import keys
 from uprez.store.open import Home
 
+START = datetime(2026, 11, 1, 12, tzinfo=UTC)
 SHEET = Sheet(lease="", length_s=30, grace_s=10, families=(), status_url="", log_urls=(), next_sheet_url="")
 MACHINE = Machine(gpu="NVIDIA GeForce RTX 4090", vram_mb=24564, vram_free_mb=24200, disk_free_gb=30.0, down_bytes=70)
 
@@ -101,6 +103,40 @@ def watcher(market: Shown, ledger: Ledger, home: Home, console: Console, timing:
         rented=True,
         logs=tmp_path / "logs",
     )
+
+
+def test_a_status_is_read_again_after_its_time_but_at_once_when_its_machine_is_gone(
+    watcher: OneWatcher, market: Shown, home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Hundreds of statuses are not all read at each look; a last word must not be missed."""
+    read: list[str] = []
+    monkeypatch.setattr(type(home.state), "read", lambda _, key: read.append(key))
+
+    async def looks(times: int) -> None:
+        for _ in range(times):
+            await watcher.look(await watcher.lister.look(), makes_frames=lambda: False, every_s=60.0)
+
+    asyncio.run(looks(3))
+    assert len(read) == 1
+    market.shown = None
+    asyncio.run(looks(2))
+    assert len(read) == 3
+
+
+def test_logs_are_asked_for_a_few_at_a_time(watcher: OneWatcher, market: Shown) -> None:
+    """A market that gives one log every 2 s is not asked for two hundred at once."""
+    market.printed = "".join(f"{watcher.lease.id}:1 2026-01-01T00:00:00Z said\n")
+
+    async def ends() -> list[bool]:
+        watcher.turns = asyncio.Semaphore(1)
+        async with watcher.turns:
+            log = asyncio.ensure_future(watcher.end())
+            await asyncio.sleep(0)
+            waits = not log.done() and watcher._lines == 0
+        await log
+        return [waits, watcher._lines == 1]
+
+    assert asyncio.run(ends()) == [True, True]
 
 
 def look(watcher: OneWatcher) -> str | None:
@@ -198,7 +234,7 @@ def test_lines_are_shown_once_and_kept(watcher: OneWatcher, market: Shown, said:
     shown = [line for line in said.getvalue().splitlines() if "[LOG]" in line]
     assert shown == [f"  [LOG] 12:00:0{n} line {n}" for n in range(1, 5)]
     kept = (tmp_path / "logs" / f"{lease}.log").read_text().splitlines()
-    assert [line.partition(" ")[2] for line in kept] == [f"line {n}" for n in range(1, 5)]
+    assert kept == [f"{n} 2026-11-25T12:00:0{n}Z line {n}" for n in range(1, 5)]
 
 
 def test_what_an_old_snapshot_lacks_comes_from_the_store(watcher: OneWatcher, market: Shown, said: StringIO) -> None:
@@ -248,6 +284,29 @@ def test_what_it_costs_is_written_down(watcher: OneWatcher, market: Shown, ledge
     assert row.rates == rates
     assert row.running_at is not None
     assert (row.down_bytes, row.up_bytes) == (100, 5)
+
+
+def test_prices_are_read_again_while_it_runs(
+    watcher: OneWatcher, market: Shown, ledger: Ledger, said: StringIO
+) -> None:
+    """The first are those of all its time; later ones count from then on, are said, and bind the next renewal."""
+    watcher.ledger.clock = lambda: START + timedelta(hours=hours)
+    row = watcher.lease.row
+    ledger._run("UPDATE leases SET intended_at = ?, running_at = ? WHERE id = ?", (str(START), str(START), row.id))
+    for hours, price in enumerate(("0.4", "0.4", "0.6", "0.1")):
+        rates = Rates(gpu_usd_per_hour=Decimal(price))
+        market.shown = Instance(id="7", label="", state="running", rates=rates)
+        tell(watcher, beat=hours + 1)
+        look(watcher)
+        assert ledger.lease(row.id).rates == watcher.lease.row.rates == rates
+    hours = 5
+    cost = budget.cost(ledger.lease(row.id), ledger.clock())
+    assert cost == 2 * Decimal("0.4") + Decimal("0.6") + 2 * Decimal("0.1")
+    told = [line for line in said.getvalue().splitlines() if "from now on" in line]
+    assert told == [
+        "[WARN] Instance 7 costs $0.600/hr from now on, not $0.400",
+        "[WARN] Instance 7 costs $0.100/hr from now on, not $0.600",
+    ]
 
 
 def test_the_log_is_asked_for_once_in_a_while(

@@ -1,4 +1,4 @@
-"""The console: lines for people in any pipe, events for programs, bars on a terminal only."""
+"""The console: lines for people in any pipe, events for programs, a live view on a terminal only."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from house import wait_for
 from uprez.report.console import Console, printable
+from uprez.report.live import JobRow, Totals, View
 
 
 def spoken(act: Callable[[Console], None], *, as_json: bool = False, verbose: bool = False) -> str:
@@ -28,6 +30,12 @@ def spoken(act: Callable[[Console], None], *, as_json: bool = False, verbose: bo
     return stream.getvalue()
 
 
+def view(name: str, frames: int, total: int, fps: float) -> View:
+    """Show one job."""
+    job = JobRow(name=name, state="working", frames=frames, total=total, fps=fps, segments=2)
+    return View(jobs=(job,), leases=(), totals=Totals())
+
+
 def everything(console: Console, name: str = "a.mp4") -> None:
     """Say one thing of every kind."""
     console.info(f"info {name}")
@@ -37,7 +45,7 @@ def everything(console: Console, name: str = "a.mp4") -> None:
     console.debug(f"debug {name}")
     console.line("LIST", f"list {name}")
     console.log("12:00:00", f"log {name}")
-    console.progress(name, 1, 10, 2.5)
+    console.show(view(name, 1, 10, 2.5))
     console.result({"schema": 1, "batch": name})
 
 
@@ -136,7 +144,7 @@ class Terminal:
         self._master, slave = pty.openpty()
         self.stream: TextIO = os.fdopen(slave, "w", encoding="utf-8")
         self._parts: list[bytes] = []
-        self._reader = threading.Thread(target=self._read)
+        self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
     def _read(self) -> None:
@@ -169,13 +177,15 @@ def terminal() -> Terminal:
     return Terminal()
 
 
-def test_a_terminal_shows_bars_below_lines(terminal: Terminal) -> None:
+def test_a_terminal_shows_a_view_below_lines(terminal: Terminal) -> None:
     """Frames, total and speed are shown live, and the lines above survive unchanged."""
     console = Console(stream=terminal.stream)
     with console.live():
-        console.progress("a.mp4", 3, 50, 1.25)
+        assert console.wants_view
+        console.show(view("a.mp4", 3, 50, 1.25))
         everything(console, "b [red]:smile: 😀.mp4")
-        console.progress("a.mp4", 7, 50, 2.5)
+        console.show(view("a.mp4", 7, 50, 2.5))
+    assert not console.wants_view
     console.ok("afterwards")
     seen = terminal.close()
     assert "7/50" in seen
@@ -200,19 +210,19 @@ def test_long_lines_are_not_cut_on_a_terminal(terminal: Terminal) -> None:
     assert f"[INFO] {path}\r\n" in terminal.close()
 
 
-def test_a_bars_name_cannot_steer_the_terminal(terminal: Terminal) -> None:
-    """The name beside a bar is escaped like the names in lines."""
+def test_a_rows_name_cannot_steer_the_terminal(terminal: Terminal) -> None:
+    """The name of a row is escaped like the names in lines."""
     console = Console(stream=terminal.stream)
     with console.live():
-        console.progress("a\x1b]0;owned\x07\nb", 1, 2, 0.0)
-        console.progress("[red]c", 1, 2, 0.0)
+        console.show(view("a\x1b]0;owned\x07\nb", 1, 2, 0.0))
+        console.show(view("[red]c", 1, 2, 0.0))
     seen = terminal.close()
     assert "\x1b]0;" not in seen
     assert r"a\x1b]0;" in seen
     assert "[red]c" in seen
 
 
-def test_json_on_a_terminal_has_no_bars(terminal: Terminal) -> None:
+def test_json_on_a_terminal_has_no_view(terminal: Terminal) -> None:
     """Who asks for events gets events, wherever they go."""
     console = Console(stream=terminal.stream, as_json=True)
     with console.live():
@@ -222,7 +232,6 @@ def test_json_on_a_terminal_has_no_bars(terminal: Terminal) -> None:
     assert [json.loads(line)["event"] for line in seen.splitlines()][-1] == "results"
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_a_terminal_that_hangs_up_stops_nothing() -> None:
     """When the window is closed in mid-run, the block goes on to its end and the machine is given back."""
     master, slave = pty.openpty()
@@ -230,7 +239,7 @@ def test_a_terminal_that_hangs_up_stops_nothing() -> None:
     console = Console(stream=stream)
     reached = []
     with console.live():
-        console.progress("a.mp4", 1, 10, 1.0)
+        console.show(view("a.mp4", 1, 10, 1.0))
         os.close(master)
         everything(console)
         reached.append("end of the block")
@@ -241,12 +250,49 @@ def test_a_terminal_that_hangs_up_stops_nothing() -> None:
 
 
 def test_an_error_in_the_block_is_not_the_consoles(terminal: Terminal) -> None:
-    """An exception passes through the live block as it is, and the bars are gone."""
+    """An exception passes through the live block as it is, and the view is gone."""
     console = Console(stream=terminal.stream)
     with pytest.raises(OSError, match="disk"), console.live():
         raise OSError("disk")
     console.info("after")
     assert terminal.close().endswith("[INFO] after\r\n")
+
+
+def test_a_dumb_terminal_gets_plain_lines(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a cursor cannot be moved, a terminal is written to like a pipe."""
+    monkeypatch.setenv("TERM", "dumb")
+    console = Console(stream=terminal.stream)
+    with console.live():
+        assert not console.wants_view
+        everything(console)
+    seen = terminal.close()
+    assert "[INFO] info a.mp4" in seen
+    assert "\x1b" not in seen
+
+
+def test_nobody_waits_for_a_terminal_that_stands_still() -> None:
+    """While nobody reads (Ctrl-S), whoever shows views goes on; they do not pile up, and the last one is drawn."""
+    master, slave = pty.openpty()
+    stream, seen = os.fdopen(slave, "w", encoding="utf-8"), bytearray()
+
+    def read() -> None:
+        with contextlib.suppress(OSError):  # the other side is closed
+            while True:
+                seen.extend(os.read(master, 1 << 16))
+
+    console, reader = Console(stream=stream, beside=True), threading.Thread(target=read, daemon=True)
+    with console.live():
+        for number in range(11_001):
+            console.show(view("a.mp4", number, 11_000, 1.0))
+        reader.start()
+        wait_for(lambda: b"11000/11000" in bytes(seen), 20)
+        console.info("said afterwards")
+    stream.close()
+    reader.join()
+    os.close(master)
+    assert b"said afterwards" in seen
+    assert b"left out" not in seen
+    assert len(seen) < 100_000
 
 
 @settings(deadline=None)  # a busy machine is no failure

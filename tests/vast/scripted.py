@@ -8,8 +8,11 @@ the machine's disk are the `Disk`, which a container that is started again finds
 from __future__ import annotations
 
 import hashlib
+import heapq
+import itertools
 import json
-from collections.abc import Generator
+from collections import Counter
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from fractions import Fraction
@@ -18,7 +21,7 @@ from typing import TYPE_CHECKING
 import plain
 from uprez import sheet as sheets
 from uprez import wire
-from uprez.job import Options, Preflight, Survey
+from uprez.job import Options, Plan, Preflight, Survey, Video
 from uprez.machine import Machine
 from uprez.media import encode
 from uprez.media.target import target
@@ -35,6 +38,8 @@ Thread = Generator[float, None, None]
 
 POLL_S = 5.0
 """Of the dead-man."""
+IDLE_LOOK_S = 2.0
+"""Between two looks at the sheet of a worker that waits for work."""
 PACKAGES_BYTES = 1_200_000_000
 SOURCE_BYTES = 150_000_000
 SEGMENT_BYTES = 60_000_000
@@ -63,8 +68,36 @@ SURVEY = Survey(
 )
 
 
+@dataclass(frozen=True, kw_only=True)
+class Clip:
+    """A video that a script makes believe to work on."""
+
+    video: Video = VIDEO
+    survey: Survey = SURVEY
+    stride: int = 1
+    """Frames of which each step is told."""
+    index_s: float = 15.0
+    fetch_s: float = 6.0
+    """Of the source."""
+    segment_s: float = 6.0
+    """Of each segment that is joined."""
+    source_bytes: int = SOURCE_BYTES
+    segment_bytes: int = SEGMENT_BYTES
+
+
+CLIP = Clip()
+
+
 class _InputError(Exception):
     """The input cannot be used."""
+
+
+class _AwayError(Exception):
+    """The bucket does not answer."""
+
+
+class _StoreError(Exception):
+    """Something cannot be read or written any more."""
 
 
 class _StoppedError(Exception):
@@ -95,18 +128,31 @@ class Bench(Idle):
         self.disks: dict[int, Disk] = {}
         self.processes: dict[int, Process] = {}
         self.slowness = 1.0
+        self.clips: Mapping[str, Clip] = {}
+        """By job, where they are not as all others."""
+        self.pace_s: Callable[[Process], float] = lambda _: world.rng.uniform(2.0, 6.0) * self.slowness
+        """Gives the seconds that a machine takes for a frame of a clip, at present."""
+        self.idle_s: Counter[str] = Counter()
+        """For how long each lease's worker had no task."""
+        self.ready_s: dict[str, float] = {}
+        """When each lease's first worker began."""
         self.sour: frozenset[str] = frozenset()
         """Jobs whose input is no video."""
         self.hangs_s: float | None = None
         """After so long the next container to start does nothing more, but for its dead-man."""
+        self.blind = 0
+        """So many of the next containers to start call every input no video."""
         self.enhanced: list[str] = []
         """The segment's pin of each segment that a worker began to make though it counted already."""
+        self._due: list[tuple[int, int, Process, _Running]] = []
+        self._number = itertools.count()
 
     def start(self, container: Container) -> None:
         """Start it."""
         super().start(container)
         disk = self.disks.setdefault(container.id, Disk())
         self.processes[container.id] = process = Process(self.world, disk, container)
+        process.blind, self.blind = self.blind > 0, max(0, self.blind - 1)
         if self.hangs_s is not None:
             self.world.later(self.hangs_s, process.hang)
             self.hangs_s = None
@@ -122,15 +168,24 @@ class Bench(Idle):
         super().remove(instance)
         self.disks.pop(instance, None)
 
+    def schedule(self, process: Process, thread: _Running) -> None:
+        """Let a thread go on when it is due."""
+        heapq.heappush(self._due, (thread.at_ms, next(self._number), process, thread))
+
     def next_ms(self) -> int:
         """Give the time at which some thread goes on."""
-        times = (thread.at_ms for process in self.processes.values() for thread in process.threads)
-        return min(times, default=1 << 60)
+        while self._due:
+            at_ms, _, process, thread = self._due[0]
+            if thread in process.threads:
+                return at_ms
+            heapq.heappop(self._due)  # it ended with its container
+        return 1 << 60
 
     def live(self, now_ms: int) -> None:
         """Let all threads do what is due."""
-        for process in list(self.processes.values()):
-            process.live(now_ms)
+        while self.next_ms() <= now_ms:
+            _, _, process, thread = heapq.heappop(self._due)
+            process.go_on(thread, now_ms)
 
     def say(self, instance: int, line: str) -> None:
         """Print."""
@@ -143,7 +198,7 @@ class Bench(Idle):
         self.traffic[instance] = Moved(down=old.down + down, up=old.up + up)
 
 
-@dataclass(kw_only=True)
+@dataclass(kw_only=True, eq=False)
 class _Running:
     body: Thread
     at_ms: int
@@ -160,6 +215,8 @@ class Process:
         self.lease = self.environment["UPREZ_LEASE"]
         self.threads: list[_Running] = []
         self.ended_s: float | None = None
+        self.blind = False
+        """No input is good enough for it."""
         self._guard = self._spawn(self._dead_man())
         self._main = self._spawn(self._boot())
 
@@ -168,17 +225,16 @@ class Process:
         """Give the time."""
         return self.world.now_s
 
-    def live(self, now_ms: int) -> None:
-        """Go on with every thread that is due."""
-        while due := [thread for thread in self.threads if thread.at_ms <= now_ms]:
-            for thread in due:
-                if thread not in self.threads:
-                    continue
-                pause_s = next(thread.body, None)
-                if pause_s is not None:
-                    thread.at_ms = now_ms + max(1, round(pause_s * 1000))
-                elif thread in self.threads:
-                    self.threads.remove(thread)
+    def go_on(self, thread: _Running, now_ms: int) -> None:
+        """Go on with a thread that is due."""
+        pause_s = next(thread.body, None)
+        if thread not in self.threads:
+            return
+        if pause_s is None:
+            self.threads.remove(thread)
+        else:
+            thread.at_ms = now_ms + max(1, round(pause_s * 1000))
+            self.world.bench.schedule(self, thread)
 
     def hang(self) -> None:
         """Do nothing more, as a machine whose GPU has fallen off its bus; a boot that hangs goes on to beat."""
@@ -188,6 +244,7 @@ class Process:
     def _spawn(self, body: Thread) -> _Running:
         running = _Running(body=body, at_ms=self.world.clock.now_ms())
         self.threads.append(running)
+        self.world.bench.schedule(self, running)
         return running
 
     def _say(self, text: str) -> None:
@@ -221,6 +278,8 @@ class Process:
 
     def _boot(self) -> Thread:
         yield 2.0
+        while self.world.store_away:
+            yield 10.0
         sheet = self._fetched_sheet(self.environment["UPREZ_BOOT_URL"])
         if sheet is None:
             self._say("ERROR: cannot fetch the sheet")
@@ -274,7 +333,7 @@ class Process:
         return replace(machine, down_bytes=self.disk.fetched, down_mbps=300.0)
 
     def _put(self, url: str, data: bytes) -> bool:
-        key = self.world.state.key_of(url)
+        key = self.world.state.key_of(url) if not self.world.store_away else None
         if key is not None:
             self.world.state.put(key, data)
         return key is not None
@@ -287,6 +346,8 @@ class _Seen:
     sheet: Sheet
     ends_s: float
     url: str
+    data: bytes = b""
+    """Of the sheet that was read last."""
     denied: int = 0
 
 
@@ -315,6 +376,7 @@ class Worker:
         self.seen = _Seen(sheet=sheet, ends_s=self.now_s + sheet.length_s, url=sheet.next_sheet_url)
         self._move_deadline(sheet)
         self.status = Status(lease=sheet.lease, beat=0, phase="booting", machine=self.machine)
+        self.world.bench.ready_s.setdefault(sheet.lease, self.now_s)
         self._say("Worker ready")
         threads = [self.process._spawn(self._follow()), self.process._spawn(self._beat())]
         while True:
@@ -337,26 +399,33 @@ class Worker:
     def _follow(self) -> Thread:
         while True:
             yield self.seen.sheet.watch_s
-            key = self.world.state.key_of(self.seen.url)
-            data = self.world.state.get(key) if key else None
-            if data is None:  # the address has run out, or who wrote it has cleared up
-                self.seen.denied += 1
+            if self.world.store_away:
                 continue
-            self.seen.denied = 0
-            self._count(down=len(data))
-            new = sheets.read(data)
-            self.seen.url = new.next_sheet_url
-            if new.renewal > self.seen.sheet.renewal:
-                self.seen.ends_s = self.now_s + new.length_s
-                self._move_deadline(new)
-            self.seen.sheet = new
+            self._look()
+
+    def _look(self) -> None:
+        key = self.world.state.key_of(self.seen.url)
+        data = self.world.state.get(key) if key else None
+        if data is None:  # the address has run out, or who wrote it has cleared up
+            self.seen.denied += 1
+            return
+        self.seen.denied = 0
+        self._count(down=len(data))
+        if data == self.seen.data:
+            return
+        new = sheets.read(data)
+        self.seen.url, self.seen.data = new.next_sheet_url, data
+        if new.renewal > self.seen.sheet.renewal:
+            self.seen.ends_s = self.now_s + new.length_s
+            self._move_deadline(new)
+        self.seen.sheet = new
 
     def _move_deadline(self, sheet: Sheet) -> None:
         disk = self.process.disk
         disk.deadline_s = max(disk.deadline_s or 0.0, float(int(self.now_s + sheet.length_s + sheet.grace_s)))
 
     def _next_task(self) -> Generator[float, None, Task | None]:
-        idle_since = self.now_s
+        idle_since = looked = self.now_s
         while True:
             sheet, finished = self.seen.sheet, {done.task for done in self.status.done}
             if sheet.stop or self.seen.denied >= 2 or self.now_s >= self.seen.ends_s:
@@ -365,6 +434,10 @@ class Worker:
             if task or (self.now_s - idle_since >= sheet.idle_s and not sheet.hold):
                 return task
             yield 1.0
+            self.world.bench.idle_s[self.process.lease] += 1
+            if self.now_s >= looked + min(sheet.watch_s, IDLE_LOOK_S):
+                looked = self.now_s
+                self._look()
 
     def _check(self, task: Task, left_s: float | None) -> None:
         sheet, over_s = self.seen.sheet, self.now_s - self.seen.ends_s
@@ -410,61 +483,89 @@ class Worker:
         done = Done(task=task.id, key=task.put.key)
         try:
             data, size, frames = yield from self._made(task)
+            while self.world.store_away:
+                self._check(task, None)
+                yield 10.0
             task = next((one for one in self.seen.sheet.tasks if one.id == task.id), task)
             if not self.process._put(task.put.url, data):
-                done = replace(done, fault="store", error="the address is not valid any more")
-            else:
-                self._count(up=size)
-                done = replace(
-                    done,
-                    size=len(data),
-                    sha256=hashlib.sha256(data).hexdigest(),
-                    frames=frames,
-                    seconds=self.now_s - began,
-                )
-                self._say(f"Upload complete: {task.put.key}")
+                raise _StoreError("the address is not valid any more")
+            self._count(up=size)
+            done = replace(
+                done,
+                size=len(data),
+                sha256=hashlib.sha256(data).hexdigest(),
+                frames=frames,
+                seconds=self.now_s - began,
+            )
+            self._say(f"Upload complete: {task.put.key}")
         except _InputError:
             done = replace(done, fault="input", error=f"{task.name} is no video")
+        except _AwayError:
+            done = replace(done, fault="store", error="status 503")
+        except _StoreError as error:
+            done = replace(done, fault="store", error=str(error))
         except _StoppedError:
             done = replace(done, fault="stopped", error="stopped")
         self.status = replace(self.status, done=(*self.status.done, done), task=None)
         self._send()
 
     def _made(self, task: Task) -> Generator[float, None, tuple[bytes, int, int]]:
-        yield from self._fetch(task, task.job, SOURCE_BYTES)
+        clip = self.world.bench.clips.get(task.job, CLIP)
+        yield from self._fetch(task, task.job, clip.source_bytes, clip.fetch_s)
         if task.kind == "index":
             self._say(f"Reading the index of {task.name}")
-            yield 15.0
-            if task.job in self.world.bench.sour:
+            yield clip.index_s
+            if task.job in self.world.bench.sour or self.process.blind:
                 raise _InputError
-            return wire.dump(SURVEY), 20_000, FRAMES
+            return wire.dump(self._surveyed(clip)), 20_000, len(clip.survey.index.pts)
         if task.kind == "assemble":
             for ref in task.inputs:
-                yield from self._fetch(task, ref.sha256, SEGMENT_BYTES)
+                yield from self._fetch(task, ref.sha256, clip.segment_bytes, clip.segment_s)
             yield 10.0
             self._check(task, None)
-            return json.dumps({"result": task.job}).encode(), 3 * SEGMENT_BYTES, FRAMES
-        frames = yield from self._enhanced(task)
-        return json.dumps({"job": task.job, "segment": task.segment}).encode(), SEGMENT_BYTES, frames
+            size = max(3, len(task.inputs)) * clip.segment_bytes
+            return json.dumps({"result": task.job}).encode(), size, len(clip.survey.index.pts)
+        frames = yield from self._enhanced(task, clip)
+        made = {"job": task.job, "segment": task.segment}
+        return json.dumps(made).encode(), clip.segment_bytes, frames
 
-    def _enhanced(self, task: Task) -> Generator[float, None, int]:
+    def _surveyed(self, clip: Clip) -> Survey:
+        """Measure this machine, where clips are not all the same."""
+        if clip is CLIP:
+            return SURVEY
+        seconds = self.world.bench.pace_s(self.process)
+        return replace(clip.survey, preflight=replace(clip.survey.preflight, seconds_per_frame=seconds))
+
+    def _enhanced(self, task: Task, clip: Clip) -> Generator[float, None, int]:
         folder, _, _ = task.put.key.rpartition("/")
         if self.world.state.get(f"{folder}.json") is not None:
             self.world.bench.enhanced.append(folder)
-        pace_s, total = self.world.rng.uniform(2.0, 6.0) * self.world.bench.slowness, FRAMES // 3
-        for number in range(1, total + 1):
-            yield pace_s
+        pace_s, total = self.world.bench.pace_s(self.process), self._planned(task)
+        number = 0
+        while number < total:
+            step = min(clip.stride, total - number)
+            yield step * pace_s
+            number += step
             self.status = replace(self.status, frames=number, fps=1 / pace_s)
             self._check(task, (total - number) * pace_s)
             if number % 5 == 0:
                 self._say(f"segment {task.segment}: {number}/{total} frames")
         return total
 
-    def _fetch(self, task: Task, what: str, size: int) -> Thread:
+    def _planned(self, task: Task) -> int:
+        key = self.world.state.key_of(task.plan.url) if task.plan else None
+        data = self.world.state.get(key) if key else None
+        if data is None or task.segment is None:
+            raise _StoreError("the plan cannot be read")
+        return wire.load(Plan, data, where="the plan").segments[task.segment].count
+
+    def _fetch(self, task: Task, what: str, size: int, seconds: float) -> Thread:
         if what in self._fetched:
             return
         for _ in range(3):
-            yield 2.0
+            yield seconds / 3
+            if self.world.store_away:
+                raise _AwayError
             self._count(down=size // 3)
             self.status = replace(self.status, moved=self.status.moved + 1)
             self._check(task, None)

@@ -25,7 +25,7 @@ from scripted import PACKAGES_BYTES, SOURCE_BYTES, VIDEO
 from uprez import batch
 from uprez.config.settings import Location, Rental, Secret, Settings, Timing
 from uprez.errors import EXIT_INTERRUPTED, UprezError
-from uprez.fleet import budget, labels
+from uprez.fleet import account, budget, labels
 from uprez.fleet.intake import Intake
 from uprez.fleet.ledger import LeaseRow, Ledger
 from uprez.fleet.work import Work
@@ -58,6 +58,8 @@ DOWN_USD_PER_GB = Decimal("0.02")
 CENT = Decimal("0.01")
 LAST_WORD_USD = Decimal("0.005")
 """What a machine may move between two beats."""
+UNSEEN_S = 2.0
+"""Of a lease's time, what may be unseen: a market's clock is told in whole seconds."""
 TIMING = Timing(
     boot_s=600,
     lease_s=600,
@@ -154,7 +156,7 @@ def rage(
     Now.world = world
     rng = world.rng
     for name in storm.faults:
-        _arm(world, name)
+        arm(world, name)
     before()
     said = StringIO()
     result = Aftermath(storm=storm, world=world, rows=[], codes=[], jobs=[], said="", struck=Counter())
@@ -222,7 +224,8 @@ def _offers(seed: int, times: int) -> tuple[Offer, ...]:
     )
 
 
-def _arm(world: World, name: str) -> None:
+def arm(world: World, name: str) -> None:
+    """Let a fault strike some time, or a few times."""
     rng, market = world.rng, world.market
     if name in IMMEDIATE:
         seconds = rng.choice((None, rng.uniform(30, 600))) if name == "offline" else None
@@ -418,6 +421,16 @@ def _costs_are_true(result: Aftermath) -> Iterator[str]:
         yield f"${counted:.4f} are in the ledger, only ${billed:.4f} were billed"
 
 
+def _uses_are_known(result: Aftermath) -> Iterator[str]:
+    """Where no controller was killed, or had to go before its machines, somebody has seen what all seconds were for."""
+    now = datetime.fromtimestamp(result.world.now_s, UTC)
+    for row in result.rows:
+        statement = account.stated(row, now)
+        unseen_s = statement.use_s()["unseen"]
+        if not {None, 6}.intersection(result.codes) and row.state == "gone" and unseen_s > UNSEEN_S:
+            yield f"what lease {row.id} did for {unseen_s:.1f} s was seen by nobody: {statement.use_s()}"
+
+
 def _nothing_twice(result: Aftermath) -> Iterator[str]:
     """No segment that counts is made again."""
     for key in result.world.bench.enhanced:
@@ -428,5 +441,13 @@ def _bills(world: World) -> list[Bill]:
     return [bill for bill in world.market.bills.values() if (bill.label or "").startswith("uprez/")]
 
 
-CHECKS = (_jobs_end, _nothing_is_left, _ledger_is_true, _budget_holds, _costs_are_true, _nothing_twice)
+CHECKS = (
+    _jobs_end,
+    _nothing_is_left,
+    _ledger_is_true,
+    _budget_holds,
+    _costs_are_true,
+    _uses_are_known,
+    _nothing_twice,
+)
 """The promises."""

@@ -13,7 +13,9 @@ import heapq
 import itertools
 import math
 import random
+import re
 import selectors
+from collections import Counter
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
 from datetime import UTC, datetime, tzinfo
 from email.utils import format_datetime
@@ -26,10 +28,11 @@ from urllib.parse import parse_qs, quote, unquote, urlsplit
 import pytest
 
 from scripted import Bench
+from strands import Strands
 from uprez import background, batch, http
 from uprez.errors import BusyError, FetchError
+from uprez.fleet import checking, program, resume
 from uprez.fleet import clock as fleet_clock
-from uprez.fleet import program, resume
 from uprez.fleet.ledger import Ledger
 from uprez.fleet.lookout import Lookout
 from uprez.http import Response
@@ -55,6 +58,7 @@ TRAVEL_S = 0.05
 PATIENCE_S = 5 * 86400.0
 """A run that lasts longer does not end at all."""
 HOST = "127.0.0.1:1"
+NUMBER = re.compile(r"[0-9a-f]{4,}(?=/|[.]log|$)")
 WHEEL = Packed(name="uprez-0-py3-none-any.whl", data=b"wheel", sha256="0" * 64)
 
 
@@ -69,7 +73,8 @@ class StuckError(AssertionError):
 class World:
     """What there is outside of the controller's process, and the controller's ties to it."""
 
-    def __init__(self, seed: int, *, options: Options) -> None:
+    def __init__(self, seed: int, *, options: Options, abreast: bool = False) -> None:
+        """`abreast`: what the controller does in threads is done side by side, which takes longer to reckon."""
         self.rng = random.Random(seed)  # noqa: S311  storms, not secrets
         self.clock = Clock()
         self.bench = Bench(self)
@@ -87,11 +92,18 @@ class World:
         self._task: asyncio.Task[Any] | None = None
         self.skew_s = 0.0
         """By how much the controller's wall clock is ahead of the market's."""
+        self.away_s = (0.0, 0.0)
+        """From when to when the bucket answers 503 to everybody."""
         self.lies: list[str] = []
         """What the ledger called gone while it was there."""
         self.until_s = self.now_s + PATIENCE_S
         self._agenda: list[tuple[int, int, Callable[[], None]]] = []
         self._number = itertools.count()
+        self._turns_ms = 0
+        self.strands = Strands(self.later)
+        self._abreast = abreast
+        self.asked: Counter[str] = Counter()
+        """Requests that the market has heard, by method and address without its numbers; "LIST": first pages."""
 
     @property
     def now_s(self) -> float:
@@ -105,17 +117,28 @@ class World:
 
     # --- time
 
+    @property
+    def store_away(self) -> bool:
+        """Say whether the bucket is busy now."""
+        return self.away_s[0] <= self.now_s < self.away_s[1]
+
     def later(self, seconds: float, what: Callable[[], None]) -> None:
         """Let something happen after so many seconds."""
         heapq.heappush(self._agenda, (self.clock.now_ms() + round(seconds * 1000), next(self._number), what))
 
-    def pass_time(self, seconds: float) -> None:
-        """Let time pass, event by event."""
-        end = self.clock.now_ms() + max(1, math.ceil(seconds * 1000))
-        while (now := self.clock.now_ms()) < end:
-            at = max(now, min(end, self._next_ms()))
-            self.clock.advance((at - now) / 1000)
-            self._happen(at)
+    def pass_time(self, seconds: float, *, until: Callable[[], bool] = lambda: False) -> None:
+        """Let time pass, event by event; `until` something is so."""
+        if self.strands.inside:
+            self.strands.wait(seconds)
+            if self.dead:
+                raise DiedError
+            return
+        with self.strands.meter.of("world"):
+            end = self.clock.now_ms() + max(1, math.ceil(seconds * 1000))
+            while (now := self.clock.now_ms()) < end and not until():
+                at = max(now, min(end, self._next_ms()))
+                self.clock.advance((at - now) / 1000)
+                self._happen(at)
         if self.now_s > self.until_s:
             raise StuckError(f"it does not end within {PATIENCE_S} s")
 
@@ -125,16 +148,20 @@ class World:
 
     def _market_ms(self) -> int:
         """Give the time at which something happens in the market though nobody asks it."""
-        times = (
-            at for one in self.market._state.instances.values() for at in (one.boots_ms, one.back_ms, one.queued_ms)
-        )
-        return min((at for at in times if at is not None), default=1 << 60)
+        if self.wire.turned:
+            instances = self.market._state.instances.values()
+            times = (at for one in instances for at in (one.boots_ms, one.back_ms, one.queued_ms))
+            self._turns_ms = min((at for at in times if at is not None), default=1 << 60)
+            self.wire.turned = False
+        return self._turns_ms
 
     def _happen(self, now: int) -> None:
         if self._market_ms() <= now:
             self.market.settle()
+            self.wire.turned = True
         while self._agenda and self._agenda[0][0] <= now:
             heapq.heappop(self._agenda)[2]()
+            self.wire.turned = True  # it may be a fault that strikes
         self.bench.live(now)
 
     # --- the controller's ties
@@ -149,10 +176,17 @@ class World:
         if self.touches == self.interrupted_at and self._task is not None:
             self._task.cancel()
 
-    def sleep(self, seconds: float) -> None:
+    def sleep(self, seconds: float, *, until: Callable[[], bool] = lambda: False) -> None:
         """Wait, in the controller."""
         self.touch()
-        self.pass_time(seconds)
+        self.pass_time(seconds, until=until)
+
+    def start(self, work: Callable[[], None]) -> None:
+        """Do something beside the controller's loop."""
+        if self._abreast:
+            self.strands.start(work)
+        else:
+            work()
 
     def request(
         self,
@@ -168,7 +202,9 @@ class World:
         del limits
         self.touch()
         self.pass_time(TRAVEL_S)
-        answer = self.wire.ask(method, url, headers or {}, body or b"")
+        with self.strands.meter.of("world"):
+            answer = self.wire.ask(method, url, headers or {}, body or b"")
+        self.asked[_kind(method, url)] += 1
         self.pass_time(TRAVEL_S)
         self.touch()
         if answer is None:
@@ -188,6 +224,7 @@ class World:
             return loop.run_until_complete(self._task)
         finally:
             loop.leave()
+            self.strands.close()
             self.dies_at, self.interrupted_at, self.dead, self._task = None, None, False, None
 
 
@@ -199,11 +236,14 @@ class Wire(PracticeServer):
         self.control_key = "control"
         self._desk = Desk(market=market)
         self._on_call = None
+        self.turned = True
+        """Something may have changed in the market since somebody looked."""
         self.port = 1
         self.url = f"http://{HOST}"
 
     def ask(self, method: str, url: str, headers: Mapping[str, str], body: bytes) -> Answer | None:
         """Answer one request; None: the connection is closed."""
+        self.turned = True
         parts = urlsplit(url)
         target = parts.path + (f"?{parts.query}" if parts.query else "")
         sent = {"host": parts.netloc, **{name.lower(): value for name, value in headers.items()}}
@@ -216,33 +256,45 @@ class Vault(MemoryStore):
     def __init__(self, world: World) -> None:
         super().__init__()
         self.world = world
+        self.reads = 0
+        """By the controller."""
+        self.written_s: dict[str, float] = {}
+        """When the controller wrote what last."""
+
+    def _asked(self) -> None:
+        """Take note of a request of the controller's; raises BusyError while the bucket is busy."""
+        self.world.touch()
+        if self.world.store_away:
+            raise BusyError("status 503")
 
     def read(self, key: str) -> bytes | None:
         """Read, by the controller."""
-        self.world.touch()
+        self._asked()
+        self.reads += 1
         return super().read(key)
 
     def head(self, key: str) -> Meta | None:
         """Look, by the controller."""
-        self.world.touch()
+        self._asked()
         return super().head(key)
 
     def write(self, key: str, data: bytes) -> Meta:
         """Write, by the controller."""
-        self.world.touch()
+        self._asked()
         made = super().write(key, data)
         self.world.touch()
+        self.written_s[key] = self.world.now_s
         return made
 
     def listing(self, prefix: str = "") -> Iterator[Meta]:
         """List, by the controller."""
-        self.world.touch()
+        self._asked()
         return super().listing(prefix)
 
     def delete(self, keys: Iterable[str]) -> None:
         """Delete, by the controller, which may die in the middle of it."""
         for key in keys:
-            self.world.touch()
+            self._asked()
             super().delete([key])
 
     def get_url(self, key: str, *, seconds: float) -> str:
@@ -273,6 +325,8 @@ class _Selector(selectors.SelectSelector):
         super().__init__()
         self.world = world
         self.leaving = False
+        self.is_woken: Callable[[], bool] = lambda: False
+        """Says whether the loop has something to do, whatever time it is."""
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         """Let the time pass that a real selector would sleep."""
@@ -280,10 +334,10 @@ class _Selector(selectors.SelectSelector):
             return []
         if self.world.dead:
             raise DiedError
-        if timeout is None:
+        if timeout is None and not self.world.strands.busy:
             raise StuckError("the controller waits for something that never comes")
-        if timeout > 0:
-            self.world.sleep(timeout)
+        if timeout is None or timeout > 0:
+            self.world.sleep(PATIENCE_S if timeout is None else timeout, until=self.is_woken)
         return []
 
 
@@ -294,6 +348,7 @@ class Loop(asyncio.SelectorEventLoop):
         self._eyes = _Selector(world)
         super().__init__(self._eyes)
         self._world = world
+        self._eyes.is_woken = lambda: bool(self._ready)
         self._clock_resolution = 0.001  # the clock's own: less is lost in a float of this size
 
     def time(self) -> float:
@@ -315,8 +370,15 @@ class Loop(asyncio.SelectorEventLoop):
         self.close()
 
 
+def _kind(method: str, url: str) -> str:
+    parts = urlsplit(url)
+    if method == "GET" and parts.path == "/api/v1/instances/" and "after_token" not in parts.query:
+        return "LIST"
+    return f"{method} {NUMBER.sub('*', parts.path)}"
+
+
 def start(function: Callable[[], T]) -> asyncio.Future[T]:
-    """Run `function` beside the loop, as `background.start` does: at the loop's next turn, in no thread."""
+    """Run `function` beside the loop, as `background.start` does: at the loop's next turn."""
     loop = asyncio.get_running_loop()
     future: asyncio.Future[T] = loop.create_future()
 
@@ -330,7 +392,7 @@ def start(function: Callable[[], T]) -> asyncio.Future[T]:
             if not future.done():
                 future.set_result(value)
 
-    loop.call_soon(work)
+    loop.call_soon(Now.world.start, work)
     return future
 
 
@@ -349,6 +411,7 @@ def install(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(LIMITER, "_sleep", _sleep)
     patch.setattr(wire, "datetime", SimpleNamespace(now=_wall_clock))
     patch.setattr(background, "start", start)
+    patch.setattr(checking, "time", SimpleNamespace(sleep=_sleep))
     patch.setattr(http, "request", _request)
     patch.setattr(resume, "at_once", lambda function, items, *, most: [function(item) for item in items])
     patch.setattr(Ledger, "_run", _touching(Ledger._run))
@@ -392,9 +455,10 @@ def _touching(run: Callable[..., T]) -> Callable[..., T]:
 def _honest(ended: Callable[..., None]) -> Callable[..., None]:
     def honest(self: Ledger, lease: str, state: str, **more: Any) -> None:
         ended(self, lease, state, **more)
-        there = (row["id"] for row in Now.world.market.rows() if f"/{lease}/" in str(row["label"]))
-        if state == "gone":
-            Now.world.lies += [f"lease {lease} was called gone while instance {one} was there" for one in there]
+        with Now.world.strands.meter.of("world"):
+            there = (row["id"] for row in Now.world.market.rows() if f"/{lease}/" in str(row["label"]))
+            if state == "gone":
+                Now.world.lies += [f"lease {lease} was called gone while instance {one} was there" for one in there]
 
     return honest
 

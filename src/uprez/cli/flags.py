@@ -23,7 +23,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
         *("encoder_preset", "pix_fmt", "container", "drop_unsupported", "start", "duration", "deinterlace", "cfr"),
         *("segment_frames", "lowres_strategy"),
     ),
-    "Market and limits": ("market", "budget", "max_machines", "max_runtime", "memory", "wait"),
+    "Market and limits": ("market", "budget", "on_budget", "max_machines", "max_runtime", "deadline", "memory", "wait"),
     "Bucket and remote config": (
         *("bucket", "endpoint", "region", "state_prefix", "config_url", "config_optional", "webhook_url"),
     ),

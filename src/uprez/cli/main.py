@@ -20,17 +20,22 @@ from typer.exceptions import TyperException
 
 from uprez import __version__
 from uprez.cli import (
+    bans,
+    cancel,
     clean,
     compare,
     config,
     doctor,
     enhance,
     flags,
+    history,
+    logs,
     models,
     offers,
     practice,
     probe,
     reap,
+    resume,
     run,
     status,
     url,
@@ -50,6 +55,7 @@ app = typer.Typer(
 )
 app.command("run", cls=flags.Grouped)(run.run)
 app.command("enhance", cls=flags.Grouped)(enhance.enhance)
+app.command("resume", cls=flags.Grouped)(resume.resume)
 app.command("url", cls=flags.Grouped)(url.url)
 app.command("clean", cls=flags.Grouped)(clean.clean)
 app.command("doctor", cls=flags.Grouped)(doctor.doctor)
@@ -59,6 +65,10 @@ app.command("practice", cls=flags.Grouped)(practice.practice)
 app.command("probe")(probe.probe)
 app.command("compare")(compare.compare)
 app.command("status")(status.status)
+app.command("history")(history.history)
+app.command("logs")(logs.logs)
+app.command("cancel")(cancel.cancel)
+app.command("bans")(bans.bans)
 app.command("reap")(reap.reap)
 app.command("work", hidden=True)(work.work)
 app.add_typer(models.app, name="models")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import replace
 from decimal import Decimal
 from typing import TYPE_CHECKING, Annotated
@@ -15,7 +16,10 @@ from uprez.cli import flags as shared
 from uprez.errors import EXIT_OK, RentError
 
 if TYPE_CHECKING:
+    from uprez.config.settings import Settings
     from uprez.market.vast.offers import Choice, Choices
+    from uprez.market.vast.wire import Vast
+    from uprez.report.console import Console
 
 HEAD = "    $/h  GPU               VRAM  CUDA  reliab  Mbit/s     location    id"
 """Prices with disk and expected traffic; Mbit/s down/up."""
@@ -41,9 +45,10 @@ def offers(
     settings = load({**flags, "market": "local", "mode": "upscale"}, config=config, preset=preset)
     console = Console(verbose=verbose, stream=sys.stderr if as_json else None)
     shared.tell(settings.notes, console.line)
-    query = replace(base.query(settings.rental), families=markets.GPU)
+    account = markets.account(settings)
+    query = replace(base.query(settings.rental), families=markets.GPU, machines=_shunned(settings, account, console))
     console.info(search.searching(query))
-    found = search.search(markets.account(settings), query)
+    found = search.search(account, query)
     for line in search.told(found):
         console.info(line)
     for line in search.told_more(found):
@@ -53,6 +58,24 @@ def offers(
     elif found.choices:
         typer.echo("\n".join([HEAD, *(printable(_line(one)) for one in found.choices)]))
     raise typer.Exit(EXIT_OK if found.choices else RentError.exit_code)
+
+
+def _shunned(settings: Settings, account: Vast, console: Console) -> tuple[str, ...]:
+    """Name the machines of this account that a run would leave out, and say why."""
+    from uprez.fleet import bans  # these for their weight
+    from uprez.fleet.ledger import Ledger
+    from uprez.market.vast.market import VastMarket
+
+    path = settings.state_dir / "ledger.sqlite"
+    if not path.exists():
+        return ()
+    with closing(Ledger(path)) as ledger:
+        if not ledger.bans():
+            return ()
+        found = bans.current(ledger.bans(VastMarket.open(account).place), account.now())
+    for line in bans.told(found.values()):
+        console.info(line)
+    return tuple(found)
 
 
 def _line(one: Choice) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from typing import Annotated
 
 import typer
 
@@ -16,6 +17,9 @@ def run(
     flags: Mapping[str, object],
     preset: shared.Preset = None,
     config: shared.Config = None,
+    detach: Annotated[
+        bool, typer.Option("--detach", help="Leave the work to the rented machines and return (as --no-wait).")
+    ] = False,
     as_json: shared.Json = False,
     verbose: shared.Verbose = False,
 ) -> None:
@@ -24,7 +28,7 @@ def run(
     from uprez.config.layers import load
     from uprez.report.console import Console
 
-    settings = load(flags, config=config, preset=preset)
+    settings = load({**flags, "wait": False} if detach else flags, config=config, preset=preset)
     console = Console(as_json=as_json, verbose=verbose, beside=True)
     shared.tell(settings.notes, console.line)
     raise typer.Exit(asyncio.run(batch.run(settings, console)))

@@ -38,6 +38,11 @@ KEYS: dict[str, Key] = {
         kind=choice("auto", "local", "vast"), field="market", help="auto, local or vast: where the work is done."
     ),
     "budget": Key(kind=_MONEY, field="budget_usd", remote="falls", help="US dollars at most for a run (default 5)."),
+    "on_budget": Key(
+        kind=choice("finish", "stop"),
+        field="on_budget",
+        help="Out of money: finish what fits (default), or stop at once.",
+    ),
     "max_machines": Key(
         kind=whole(1, 1000, "at least 1"),
         field="max_machines",
@@ -45,6 +50,11 @@ KEYS: dict[str, Key] = {
         help="Rented machines at once (default 1).",
     ),
     "max_runtime": Key(kind=kinds.LENGTH, field="max_runtime_s", help="Longest life of a lease: seconds or h:mm:ss."),
+    "deadline": Key(
+        kind=kinds.LENGTH,
+        field="deadline_s",
+        help="When the batch should be done, from its start: seconds or h:mm:ss.",
+    ),
     "segment_frames": Key(
         kind=whole(1, 10**8, "at least 1"), field="segment_frames", help="Frames a segment, the unit of checkpoint."
     ),
@@ -355,9 +365,7 @@ KEYS: dict[str, Key] = {
         field="rental.disk_gb",
         help="GB of disk to rent (default: as needed).",
     ),
-    "vast.wait": Key(
-        kind=kinds.SWITCH, field="rental.wait", not_yet=True, help="Stay until the work is done (default: yes)."
-    ),
+    "vast.wait": Key(kind=kinds.SWITCH, field="rental.wait", help="Stay until the work is done (default: yes)."),
     "vast.download": Key(
         kind=kinds.FOLDER_OR_SWITCH,
         field="download",

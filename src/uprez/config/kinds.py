@@ -174,7 +174,7 @@ def seconds(text: str) -> Fraction:
 def _length(text: str) -> Value:
     length = seconds(text)
     if length <= 0:
-        raise ValueError("is nothing to process")
+        raise ValueError("is no length of time")
     return length
 
 

@@ -7,7 +7,7 @@ defaults.yaml < AWS_* variables < [preset named in config.yaml] < config.yaml < 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import resources
 from pathlib import Path
 
@@ -34,6 +34,8 @@ class Merged:
     ranks: Mapping[str, int]
     """The layer that set a key; the higher one is the stronger."""
     notes: tuple[str, ...] = ()
+    dotenv: Path | None = None
+    """Where a file of variables was looked for."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +51,8 @@ class _Layers:
     preset: str | None = None
     """Named by --preset."""
     presets: Mapping[str, Preset]
+    path: Path | None = None
+    """Of .env."""
 
     def merge(self, above: Document | None = None, *, below: bool = False) -> Merged:
         """Lay the layers over each other, with the remote one or without it; `below`: only those under it."""
@@ -71,7 +75,7 @@ class _Layers:
         for rank, layer in enumerate(stack[:4] if below else stack):
             values = laid_over(values, layer)
             ranks.update(dict.fromkeys(layer, rank))
-        return Merged(values=values, ranks=ranks)
+        return Merged(values=values, ranks=ranks, dotenv=self.path)
 
 
 def load(
@@ -85,8 +89,12 @@ def load(
 
     Raises UsageError that names the value, where it was given and the next step.
     """
-    merged = gather(flags, config=config, preset=preset, fetch=fetch)
-    return resolve(merged.values, merged.ranks, merged.notes)
+    return settled(gather(flags, config=config, preset=preset, fetch=fetch))
+
+
+def settled(merged: Merged) -> Settings:
+    """Make the settings of a run of all that is set; raises UsageError."""
+    return resolve(merged.values, merged.ranks, merged.notes, dotenv=merged.dotenv)
 
 
 def load_one(
@@ -119,11 +127,13 @@ def gather(
     presets.expand_all(known)
     given = _flags(flags)
     if alone:
-        layers = _Layers(defaults=_defaults(), local=local, flags=given, preset=preset, presets=known)
+        layers = _Layers(defaults=defaults(), local=local, flags=given, preset=preset, presets=known)
         return _finished(layers.merge(), [], alone=True)
-    dotenv, environment = variables.dotenv(path.parent / ".env"), variables.environment()
+    beside = path.parent / ".env"
+    dotenv, environment = variables.dotenv(beside), variables.environment()
     layers = _Layers(
-        defaults=_defaults(),
+        path=beside.absolute(),
+        defaults=defaults(),
         amazon=variables.fallback([dotenv, environment]),
         local=local,
         dotenv=variables.values(dotenv, ".env"),
@@ -142,6 +152,26 @@ def gather(
     after = layers.merge(above)
     remote.guard(str(before.values["config_url"].value), before.values, after.values)
     return _finished(after, notes)
+
+
+def over(below: Merged, flags: Flags) -> Merged:
+    """Lay what only the present has over settings that were merged before: the credentials, and the flags given now."""
+    dotenv, environment = variables.dotenv(below.dotenv) if below.dotenv else {}, variables.environment()
+    found = {
+        **variables.fallback([dotenv, environment]),
+        **variables.values(dotenv, ".env"),
+        **variables.values(environment, "environment"),
+    }
+    credentials = {name: given for name, given in found.items() if KEYS[name].secret or KEYS[name].env_only}
+    given = _flags(flags)
+    ranks = {**below.ranks, **dict.fromkeys(credentials, 0), **dict.fromkeys(given, 1 + max(below.ranks.values()))}
+    return replace(below, values=laid_over({**below.values, **credentials}, given), ranks=ranks)
+
+
+def defaults() -> Values:
+    """Give the lowest layer."""
+    data = resources.files("uprez.config").joinpath("defaults.yaml").read_bytes()
+    return Reader(name="defaults.yaml", layer="defaults").document(data).values
 
 
 def one_of(value: str, choices: Iterable[str], flag: str) -> str:
@@ -168,11 +198,6 @@ def _document(path: Path, named: bool) -> Document:
         return Document()
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror}") from error
-
-
-def _defaults() -> Values:
-    data = resources.files("uprez.config").joinpath("defaults.yaml").read_bytes()
-    return Reader(name="defaults.yaml", layer="defaults").document(data).values
 
 
 def _flags(flags: Flags) -> Values:
@@ -234,15 +259,15 @@ def _finished(merged: Merged, notes: list[str], *, alone: bool = False) -> Merge
         f"[WARN] {given.origin.place}: {name} does nothing: {KEYS[name].retired}" for name, given in retired.items()
     ]
     left = {name: given for name, given in values.items() if name not in retired}
-    defaults = _defaults()
+    shipped = defaults()
     idle = [
         name
         for name, given in left.items()
-        if KEYS[name].not_yet and (name not in defaults or defaults[name].value != given.value)
+        if KEYS[name].not_yet and (name not in shipped or shipped[name].value != given.value)
     ]
     if idle:
         said.append(f"[WARN] read, but this version does not act on it yet: {', '.join(sorted(idle))}")
-    return Merged(values=left, ranks=merged.ranks, notes=(*notes, *said))
+    return replace(merged, values=left, notes=(*notes, *said))
 
 
 def _is_alone(name: str) -> bool:

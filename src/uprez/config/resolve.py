@@ -16,7 +16,7 @@ from uprez.config.document import Given, Values
 from uprez.config.environment import folders
 from uprez.config.keys import KEYS, TIMES, flag_of
 from uprez.config.locations import INPUT, OUTPUT, input_folder, locate, output_folder, region_of, shown
-from uprez.config.settings import Access, Location, Rental, Secret, Settings, Timing
+from uprez.config.settings import Access, Location, Rental, Secret, Settings, Source, Timing
 from uprez.config.variables import AMAZON
 from uprez.errors import UsageError
 from uprez.job import Deinterlace, Mode, Options, Precision, Strategy
@@ -25,6 +25,7 @@ REGION = "us-east-1"
 """Where neither the settings nor the endpoint name one; servers of one's own take any."""
 _T = TypeVar("_T")
 Market = Literal["local", "vast"]
+OnBudget = Literal["finish", "stop"]
 
 
 def resolve(
@@ -33,6 +34,7 @@ def resolve(
     notes: Sequence[str] = (),
     *,
     alone: tuple[Path, Path] | None = None,
+    dotenv: Path | None = None,
 ) -> Settings:
     """Make the settings of a run. `alone`: the one input, and the folder of its output. Raises UsageError."""
     bucket = _get(values, "b2.bucket", str)
@@ -53,8 +55,10 @@ def resolve(
         market=market,
         market_reason=reason,
         budget_usd=_budget(values),
+        on_budget=cast("OnBudget", _get(values, "on_budget", str) or Settings.on_budget),
         max_machines=_get(values, "max_machines", int) or 1,
         max_runtime_s=_seconds(_get(values, "max_runtime", Fraction)),
+        deadline_s=_seconds(_get(values, "deadline", Fraction)),
         memory_bytes=_get(values, "memory", int),
         rental=_rental(values),
         image=_get(values, "image", str),
@@ -78,6 +82,7 @@ def resolve(
         rented=_timing(values, "rented"),
         notes=(*notes, *_unused(values)),
         origins={name: given.origin for name, given in values.items()},
+        source=Source(texts={name: given.text for name, given in values.items()}, ranks=ranks, dotenv=dotenv),
     )
 
 
@@ -306,7 +311,7 @@ def _market(values: Values, source: Location | None) -> tuple[Market, str]:
     if given.value == "local":
         return "local", f"set by {given.origin.place}"
     if given.value == "vast":
-        if key is None:
+        if key is None and not _switch(values, "batch.dry_run", False):  # which rents nothing, and says what it lacks
             raise UsageError(
                 f"{where('market', given)} vast: VAST_API_KEY is not set",
                 hint="put it into .env (it is on the Keys page of console.vast.ai), or use --market local",

@@ -46,6 +46,18 @@ class Origin:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Source:
+    """What settings were made of, for whoever keeps them (`config.saved`)."""
+
+    texts: Mapping[str, str] = field(default_factory=dict)
+    """Every key as it was written; of a secret, asterisks."""
+    ranks: Mapping[str, int] = field(default_factory=dict)
+    """Of the layer that set a key; the higher one is the stronger."""
+    dotenv: Path | None = None
+    """Where a file of variables was looked for."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Timing:
     """How long things take on a market, in seconds."""
 
@@ -164,8 +176,12 @@ class Settings:
     market_reason: str = ""
     """Why `auto` became that: for the console."""
     budget_usd: Decimal = Decimal(5)
+    on_budget: Literal["finish", "stop"] = "finish"
+    """When money runs out: let what is being done end within what is promised, or stop at once."""
     max_machines: int = 1
     max_runtime_s: float | None = None
+    deadline_s: float | None = None
+    """From the run's start; as many machines are rented as meet it."""
     memory_bytes: int | None = None
     """Of this machine's main memory, what a worker of the `local` market may use; None: most of what is there."""
     rental: Rental = field(default_factory=Rental)
@@ -176,6 +192,8 @@ class Settings:
     dry_run: bool
     skip_existing: bool = True
     """False: finished jobs are done again, and their outputs replaced."""
+    redone: frozenset[str] = frozenset()
+    """Jobs of which that has happened, in the batch that is gone on with."""
     overwrite: bool = False
     """True: an output name that something else holds is taken over."""
     max_files: int | None = None
@@ -204,3 +222,4 @@ class Settings:
     """What to tell before the run: lines of the remote config ("[OK] ..."), warnings of retired keys."""
     origins: Mapping[str, Origin] = field(default_factory=dict)
     """Of every key by its dotted name."""
+    source: Source = field(default_factory=Source, compare=False)

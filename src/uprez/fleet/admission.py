@@ -20,8 +20,10 @@ KINDS = ("TI", "SUPER", "D", "ADA", "LAPTOP", "MAX")
 """Words that make another card of the same number."""
 
 
-def refusal(machine: Machine, offer: Offer) -> str | None:
-    """Say why a machine is not what its offer said, None when it is."""
+def refusal(machine: Machine, offer: Offer, *, alone: bool = False) -> str | None:
+    """Say why a machine is not what its offer said, or cannot be left `alone`; None when it will do."""
+    if alone and not machine.own_key_works:
+        return "it has no key that ends it, so it cannot be left to itself (--detach)"
     if offer.gpu and machine.gpu and not same_gpu(offer.gpu, machine.gpu):
         return f"its GPU is a {machine.gpu}, a {offer.gpu} was rented"
     if offer.gpu_ram_mb is not None and machine.vram_free_mb is not None:

@@ -32,7 +32,8 @@ Kind = Literal["lease", "done job", "unfinished job", "record of a run", "probe"
 LIVING_S = 3600.0
 """A lease whose status or sheet was written within this may be at work: a sheet is renewed every quarter of an hour."""
 
-_LOCK = re.compile(r"[0-9a-f]{8}\.lock")
+_LOCK = re.compile(r"[0-9a-f]{8}(?:\.continued)?\.lock")
+_LOG = re.compile(r"[0-9a-f]{8}\.log")
 _CRASH = re.compile(r"crash-[0-9TZ]+\.log")
 _INSTANCE = re.compile(r"[0-9a-f]{8}")
 
@@ -71,7 +72,7 @@ def in_store(home: Home, rows: Iterable[LeaseRow], locks: Path, *, older_s: floa
     """
     groups = _grouped(home)
     now = utc_now() + timedelta(seconds=home.state.skew_s if isinstance(home.state, BucketStore) else 0.0)
-    held = {row.id for row in rows if is_controlled(locks, row.batch)}
+    held = {row.id for row in rows if row.detached or is_controlled(locks, row.batch)}
     aged = {name: _age_s(group, now) for name, group in groups.items()}
     living = [
         group.name
@@ -94,13 +95,14 @@ def in_store(home: Home, rows: Iterable[LeaseRow], locks: Path, *, older_s: floa
 
 
 def on_machine(state_dir: Path, rows: Iterable[LeaseRow], *, older_s: float) -> tuple[Leftover, ...]:
-    """Find what may go from this machine's state folder: instances that ended, locks and crash logs."""
+    """Find what may go from this machine's state folder: instances that ended, logs of leases, locks, crash logs."""
     now, locks = utc_now(), state_dir / "batches"
     held = {row.id for row in rows if row.state != "gone" and is_controlled(locks, row.batch)}
     ended = [path for path in _entries(state_dir / "local", _INSTANCE) if path.is_dir() and path.name not in held]
     found = [_on_disk("instance", path, now) for path in ended if not deadman.alive(path)]
     found += [_on_disk("lock", path, now) for path in _entries(locks, _LOCK) if not is_controlled(locks, path.stem)]
-    found += [_on_disk("log", path, now) for path in _entries(state_dir, _CRASH)]
+    logs = [path for path in _entries(state_dir / "logs", _LOG) if path.stem not in held]
+    found += [_on_disk("log", path, now) for path in (*_entries(state_dir, _CRASH), *logs)]
     return tuple(leftover for leftover in found if leftover.age_s >= older_s)
 
 

@@ -43,18 +43,26 @@ def estimate(video: Video, options: Options) -> Estimate:
         fps=rate_of(video, options),
         width=wanted.width,
         height=wanted.height,
-        work_gmac=None if source is None or frames is None else _macs(video, options, wanted, source, frames) / 1e9,
+        work_gmac=None if (macs := network_gmac(video, options)) is None else sum(macs.values()),
     )
 
 
-def _macs(video: Video, options: Options, wanted: Target, source: int, frames: int) -> int:
+def network_gmac(video: Video, options: Options) -> dict[str, float] | None:
+    """Give the multiply-accumulates of each network, in 10^9; None where the header does not say how many frames."""
+    source, frames = part_frames(video, options), result_frames(video, options)
+    if source is None or frames is None:
+        return None
+    return _gmac(video, options, target(video, options), source, frames)
+
+
+def _gmac(video: Video, options: Options, wanted: Target, source: int, frames: int) -> dict[str, float]:
     """Count the networks' multiply-accumulates; a frame that is shown again is not computed again."""
     first = options.interpolates and not options.interpolates_last
     size, result_size = video.width * video.height, wanted.width * wanted.height
     larger = (frames if first else min(source, frames)) * size
     between = frames * (size if first else result_size)
     pixels = {name: between if name == INTERPOLATOR else larger for name in models_of(options)}
-    return sum(MODELS[name].macs_per_pixel * count for name, count in pixels.items())
+    return {name: MODELS[name].macs_per_pixel * count / 1e9 for name, count in pixels.items()}
 
 
 def result_frames(video: Video, options: Options) -> int | None:

@@ -61,6 +61,13 @@ def note(home: Home, work: Work, key: str, why: str) -> None:
     testify(home, work, key, "json", json.dumps({"key": key, "refused": why}, indent=2).encode())
 
 
+def kept(home: Home, work: Work, key: str) -> str | None:
+    """Say where it is kept why an attempt is not right, or came to be so; None before there is a plan."""
+    if work.plan is None:
+        return None
+    return home.state_shown(keys.evidence(work.job.id, work.plan_id, key.rsplit("/", 1)[-1], "json"))
+
+
 def testify(home: Home, work: Work, key: str, suffix: str, data: bytes) -> str:
     """Keep something about an attempt; says where."""
     attempt = key.rsplit("/", 1)[-1]
@@ -84,6 +91,13 @@ def judge(home: Home, work: Work, number: int, key: str, looks: Looks, earlier: 
         work.warnings.append(f"{found}; two attempts agree, so that it counts: see {picture}")
     else:
         raise UnlikeError(f"{found}: see {picture}", seen=held)
+
+
+def is_lie(error: UprezError) -> bool:
+    """Say whether an attempt was refused for what no honest machine makes; some distance from the source may be."""
+    if isinstance(error, UnlikeError) and isinstance(error.seen, Looks):
+        return not all(finding.soft for finding in error.seen.findings.values())
+    return isinstance(error, VerifyError)
 
 
 def certain(work: Work, looks: Looks) -> dict[int, Finding]:

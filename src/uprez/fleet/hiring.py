@@ -12,7 +12,7 @@ from uprez.fleet.lease import Lease
 from uprez.fleet.renting import Renter
 from uprez.fleet.work import Work
 
-STORE_PAUSES_S = (10.0, 60.0, 180.0)
+STORE_PAUSES_S = (10.0, 60.0, 180.0, 300.0, 300.0)
 """Between tries to rent while the store cannot be written."""
 AGAIN_S = 60.0
 """Until another machine is looked for where one could not be had."""
@@ -38,6 +38,13 @@ class Hiring:
         """Begin to rent a machine that is none of those `held`; `patient`: whatever is out of reach may come back."""
         self.task = asyncio.ensure_future(self._rented(held, patient=patient))
 
+    def most(self, works: Sequence[Work], held: int, allowed: int) -> int:
+        """Say how many machines are wanted: what was foreseen; all that are allowed once it takes longer than that."""
+        foreseen = self.renter.foreseen
+        if foreseen is None or clock.now() + _left_s(works, held) > foreseen.until:
+            return allowed
+        return min(allowed, foreseen.machines)
+
     def is_worth_another(self, works: Sequence[Work], held: int) -> bool:
         """Say whether what is open lasts long enough for one more boot to pay, beside the machines that are held."""
         if clock.now() < self._again_at or self.renter.short:
@@ -45,7 +52,7 @@ class Hiring:
         if any(work.plan is None for work in works):
             return True
         boot_s = self.boot_s if self.boot_s is not None else self.renter.terms.timing.boot_s / 10
-        return sum(work.seconds_left for work in works) / held > BOOT_GAIN * boot_s
+        return _left_s(works, held) > BOOT_GAIN * boot_s
 
     def take(self, *, alone: bool) -> Lease | None:
         """Give the machine that was rented; None while there is none, or where none could be and it is not `alone`.
@@ -99,3 +106,8 @@ class Hiring:
         """Rent; not to be interrupted between the call that costs money and its record."""
         self._acquiring = asyncio.ensure_future(self.renter.acquire(held=held))
         return await asyncio.shield(self._acquiring)
+
+
+def _left_s(works: Sequence[Work], held: int) -> float:
+    """Give the seconds that so many machines still need, by the plans that there are."""
+    return sum(work.seconds_left for work in works) / max(1, held)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import unicodedata
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -65,6 +65,14 @@ class Intake:
     def jobs(self) -> tuple[Work, ...]:
         """All that is to be done."""
         return (*self.works, *self.twins)
+
+    def keep(self, jobs: Collection[str]) -> None:
+        """Forget all but these jobs, by id."""
+        self.works = [work for work in self.works if work.job.id in jobs]
+        self.twins = [work for work in self.twins if work.job.id in jobs]
+        self.skipped = [skipped for skipped in self.skipped if skipped.job.id in jobs]
+        self.failed.clear()
+        self.left.clear()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -245,10 +253,12 @@ def _sha256_of(options: Options) -> str:
 
 def _pass_over(intake: Intake, settings: Settings, home: Home | None, memory: Memory, jobs: Sequence[Job]) -> list[Job]:
     """Keep what is not done yet."""
-    if home is None or not settings.skip_existing:
+    if home is None:
         return list(jobs)
 
     def done(job: Job) -> Output | None:
+        if not settings.skip_existing and job.id not in settings.redone:
+            return None
         manifest = memory.manifests.get(job.id)
         return records.finished(home, manifest, naming.possible(settings, job)) if manifest else None
 

@@ -9,7 +9,7 @@ from decimal import Decimal
 from pathlib import Path
 
 from uprez.fleet import budget, labels, reaper
-from uprez.fleet.ledger import LeaseRow, Ledger, is_controlled
+from uprez.fleet.ledger import LeaseRow, Ledger, is_looked_after
 from uprez.market.base import Instance, Market
 
 
@@ -49,8 +49,10 @@ def compare(found: Sequence[Instance], ledger: Ledger, locks: Path, now: datetim
     held = []
     for row in rows:
         mine = next((one for one in found if one.id == row.instance or labels.same(one.label, row.label)), None)
-        alive = is_controlled(locks, row.batch)
+        alive = is_looked_after(locks, row, now)
         why = "a run on this computer" if alive else "a run on this computer that is gone"
+        if row.is_left_alone(now):
+            why = f"batch {row.batch}, detached"
         cost = budget.cost(row, now)
         held.append(Held(row=row, instance=mine, wanted=alive, why=why, cost_usd=cost))
     known = {one.instance.id for one in held if one.instance}

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import math
+import zlib
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
@@ -10,6 +12,7 @@ from functools import partial
 from uprez import background, wire
 from uprez.errors import BillingError, MarketError, StoreError
 from uprez.fleet import clock, labels
+from uprez.fleet import plan as plans
 from uprez.fleet.budget import Traffic
 from uprez.fleet.ledger import LeaseRow, Ledger
 from uprez.fleet.monitor import Monitor
@@ -52,6 +55,8 @@ class Lease:
     sheet: Sheet
     max_runtime_s: float | None = None
     """Longest life; None: for as long as it is renewed."""
+    life_s: float = math.inf
+    """From its creation until its dead-man ends it, or its owner takes it back, whatever is renewed."""
     disk_gb: int = 0
     """What was asked for."""
     traffic: Traffic = field(default_factory=Traffic)
@@ -67,9 +72,17 @@ class Lease:
     renewed: float = field(default_factory=clock.now)
     last_words: str = ""
     """Why it is not renewed any more."""
+    unpaid: bool = False
+    """There is no money to renew it."""
     count: int = 0
     uploads: dict[str, tuple[str, Begun]] = field(default_factory=dict)
     """Multipart uploads that are open, by task, with their keys."""
+    log_urls: bytes = b""
+    """The sheet's, packed: of all that is kept of a lease they would be most, and they differ in little."""
+
+    def __post_init__(self) -> None:
+        """Keep the sheet without the addresses of its log."""
+        self.keep(self.sheet)
 
     @property
     def id(self) -> str:
@@ -81,6 +94,18 @@ class Lease:
         """Seconds since it was rented."""
         return clock.now() - self.began
 
+    def keep(self, sheet: Sheet) -> None:
+        """Take a sheet as the one that was written last; one without addresses for its log has those of before."""
+        if sheet.log_urls:
+            self.log_urls = zlib.compress("\n".join(sheet.log_urls).encode(), 1)
+        self.sheet = replace(sheet, log_urls=())
+
+    def whole(self, sheet: Sheet) -> Sheet:
+        """Give a sheet as it is written."""
+        if sheet.log_urls or not self.log_urls:
+            return sheet
+        return replace(sheet, log_urls=tuple(zlib.decompress(self.log_urls).decode().split("\n")))
+
     def next_attempt(self) -> str:
         """Name one more try on this lease."""
         self.count += 1
@@ -89,13 +114,13 @@ class Lease:
 
 async def write_sheet(home: Home, lease: Lease, sheet: Sheet) -> None:
     """Ask something else of a lease."""
-    await background.start(partial(home.state.write, keys.sheet(lease.id), wire.dump(sheet)))
-    lease.sheet = sheet
+    await background.start(partial(home.state.write, keys.sheet(lease.id), wire.dump(lease.whole(sheet))))
+    lease.keep(sheet)
 
 
 def stop(home: Home, lease: Lease) -> None:
     """Tell the worker to leave; it hears that at its next look."""
-    home.state.write(keys.sheet(lease.id), wire.dump(replace(lease.sheet, stop=True, tasks=())))
+    home.state.write(keys.sheet(lease.id), wire.dump(replace(lease.whole(lease.sheet), stop=True, tasks=())))
 
 
 def due(lease: Lease) -> bool:
@@ -103,8 +128,20 @@ def due(lease: Lease) -> bool:
     return clock.now() - lease.renewed >= lease.sheet.length_s / 2
 
 
-def task(home: Home, lease: Lease, work: Work, piece: Piece, threads: int) -> Task:
-    """Write down one piece of work as a task with a URL for every object it needs."""
+def task(
+    home: Home,
+    lease: Lease,
+    work: Work,
+    piece: Piece,
+    threads: int,
+    *,
+    seconds: float,
+    own: Mapping[int, Task] | None = None,
+) -> Task:
+    """Write down one piece of work as a task with a URL for every object it needs, valid for so many seconds.
+
+    `own`, for an assembly: the tasks of the same sheet that make the segments that do not count yet, by number.
+    """
     attempt = lease.next_attempt()
     job = work.job
     key = {
@@ -112,7 +149,7 @@ def task(home: Home, lease: Lease, work: Work, piece: Piece, threads: int) -> Ta
         "enhance": lambda: keys.segment(job.id, work.plan_id, piece.segment, attempt),
         "assemble": lambda: keys.assembly(job.id, work.plan_id, attempt),
     }[piece.kind]()
-    planned, seconds = piece.kind != "index", valid_s(lease.sheet)
+    planned = piece.kind != "index"
     return Task(
         id=attempt,
         kind=piece.kind,
@@ -126,7 +163,7 @@ def task(home: Home, lease: Lease, work: Work, piece: Piece, threads: int) -> Ta
         plan=_ref(home, work.plan_pin, seconds) if planned else None,
         survey=_ref(home, work.survey_pin, seconds) if planned else None,
         segment=piece.segment if piece.kind == "enhance" else None,
-        inputs=_inputs(home, work, seconds) if piece.kind == "assemble" else (),
+        inputs=_inputs(home, work, seconds, own or {}) if piece.kind == "assemble" else (),
         delay=max((pin.delay for pin in work.counted.values()), default=0),
         without=tuple(each.rung for each in work.given_up),
         threads=threads,
@@ -149,25 +186,30 @@ def resigned(home: Home, old: Task, work: Work, sheet: Sheet) -> Task:
         put=replace(old.put, url=home.state.put_url(old.put.key, seconds=seconds)),
         plan=_ref(home, work.plan_pin, seconds) if old.plan else None,
         survey=_ref(home, work.survey_pin, seconds) if old.survey else None,
-        inputs=_inputs(home, work, seconds) if old.inputs else (),
+        inputs=_inputs(home, work, seconds, {}) if old.inputs else (),
     )
 
 
-def with_upload(home: Home, lease: Lease, task: Task, work: Work) -> Task:
-    """Begin a multipart upload for a result that may be too large for one PUT, and describe it beside the sheet."""
+def with_upload(home: Home, lease: Lease, task: Task, work: Work, *, seconds: float = UPLOAD_S) -> Task:
+    """Begin a multipart upload for a result that may be too large for one PUT, and describe it beside the sheet.
+
+    `seconds`: for how long its parts may be written.
+    """
     bucket = home.state
     if task.kind != "assemble" or not isinstance(bucket, BucketStore):
         return task
     most = sum(pin.size for pin in work.counted.values()) + work.job.source.size + SLACK_BYTES
+    if work.plan is not None and any(ref.task for ref in task.inputs):  # nobody knows their sizes yet
+        most += work.plan.frames * plans.bytes_at_most(work.plan.width, work.plan.height, work.plan.preflight.encoding)
     if most <= PUT_BYTES:
         return task
     part = max(PART_BYTES, -(-most // PARTS_MOST))
     begun = bucket.begin_upload(task.put.key, home.uploads)
     lease.uploads[task.id] = (task.put.key, begun)
-    described = bucket.upload(task.put.key, begun.upload, size=most, part_bytes=part, seconds=UPLOAD_S)
+    described = bucket.upload(task.put.key, begun.upload, size=most, part_bytes=part, seconds=seconds)
     key = keys.upload(lease.id, lease.count)
     bucket.write(key, wire.dump(described))
-    url = bucket.get_url(key, seconds=UPLOAD_S)
+    url = bucket.get_url(key, seconds=seconds)
     return replace(task, put=replace(task.put, upload_url=url))
 
 
@@ -182,9 +224,16 @@ def close_uploads(home: Home, lease: Lease, tasks: Iterable[str]) -> None:
 
 
 async def give_back(
-    market: Market, ledger: Ledger, lease: LeaseRow, console: Console, reason: str, *, quiet: bool = False
+    market: Market,
+    ledger: Ledger,
+    lease: LeaseRow,
+    console: Console,
+    reason: str,
+    *,
+    quiet: bool = False,
+    by: datetime | None = None,
 ) -> None:
-    """Destroy a lease's instance and see it gone, whatever else fails.
+    """Destroy a lease's instance and see it gone, whatever else fails; it had ended itself `by` then, if it had.
 
     Raises BillingError when it may still run, Unsettled when nobody can know yet whether there is one.
     """
@@ -214,7 +263,7 @@ async def give_back(
     known = labels.parse(lease.label)
     if ended_at is None and instance is not None and known is not None:
         # It ended itself, or somebody ended it: by its deadline at the latest.
-        ended_at = min(await market.now(), known.deadline)
+        ended_at = min(await market.now(), known.deadline, *([by] if by else ()))
     note(console, lambda: ledger.ended(lease.id, "gone", at=ended_at))
     console.ok("Instance destroyed")
 
@@ -261,5 +310,9 @@ def _ref(home: Home, pin: Pin | None, seconds: float) -> Ref | None:
     return None if pin is None else signed(home, pin, seconds)
 
 
-def _inputs(home: Home, work: Work, seconds: float) -> tuple[Ref, ...]:
-    return tuple(signed(home, work.counted[number], seconds) for number in sorted(work.counted))
+def _inputs(home: Home, work: Work, seconds: float, own: Mapping[int, Task]) -> tuple[Ref, ...]:
+    found = {number: signed(home, pin, seconds) for number, pin in work.counted.items()}
+    for number, made in own.items():
+        url = home.state.get_url(made.put.key, seconds=seconds)
+        found.setdefault(number, Ref(url=url, sha256="", size=0, task=made.id))
+    return tuple(found[number] for number in sorted(found))

@@ -10,19 +10,26 @@ import fcntl
 import json
 import secrets
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
 
+from uprez import wire
 from uprez.errors import StoreError, UsageError
+from uprez.fleet import labels, locks
+from uprez.fleet.batches import BatchRow, Summary
 from uprez.fleet.labels import Label
 from uprez.market.base import Offer, Rates
 
+_LEASES = (
+    "SELECT *, (SELECT detached_at IS NOT NULL AND collected_at IS NULL FROM batches WHERE id = leases.batch)"
+    " AS detached FROM leases"
+)
 _RATES = ("gpu_usd_per_hour", "disk_usd_per_hour", "down_usd_per_gb", "up_usd_per_gb")
 LeaseState = Literal["intent", "held", "ending", "gone", "lost"]
 
@@ -58,11 +65,57 @@ class LeaseRow:
     """First seen running."""
     down_bytes: int = 0
     up_bytes: int = 0
+    gpu: str = ""
+    """The market's name of it."""
+    ready_at: datetime | None = None
+    """Its worker's first word."""
+    before_usd: Decimal = Decimal(0)
+    """By how much what it did before its prices changed cost more than it would now; below 0: less."""
+    use: str | None = None
+    """What its time was for, as `account` writes it."""
+    detached: bool = False
+    """Its batch has left it to work to its end by itself, and what it made was not collected yet."""
+
+    def is_left_alone(self, now: datetime) -> bool:
+        """Say whether it works by itself until its deadline, and nobody is to end it before."""
+        label = labels.parse(self.label) if self.detached else None
+        return label is not None and now < label.deadline
 
     @property
     def named(self) -> str:
         """Name its machine for people, also one whose number was never learnt."""
         return f"instance {self.instance}" if self.instance else f"what carries the label {self.label}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class DetachedRow:
+    """One run that was left to its leases, and not collected yet."""
+
+    id: str
+    home: str
+    """URL of the place its results go to."""
+    jobs: frozenset[str]
+    """Ids of the jobs that were left to them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """What one task took, or one boot."""
+
+    lease: str
+    job: str = ""
+    gpu: str
+    work: str
+    """As `speeds.kind_of` names it; or boot, index, assemble."""
+    gmac: float = 0.0
+    frames: int = 0
+    pixels: int = 0
+    """Of the result."""
+    bytes: int = 0
+    """Of what was made; of a boot, what was fetched."""
+    seconds: float
+    tasks: int = 1
+    """That it is the sum of."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,6 +129,21 @@ class UploadRow:
     upload: str | None
     began_at: str
     """ISO 8601, by our clock."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ban:
+    """One fault of a machine, and until when it is shunned for it: only by its batch where both times are the same."""
+
+    place: str
+    machine: str
+    batch: str
+    reason: str
+    evidence: str | None
+    """Where what it made is kept."""
+    banned_at: datetime
+    until: datetime
+    """By the ledger's clock."""
 
 
 class Ledger:
@@ -123,35 +191,78 @@ class Ledger:
         """Name a run: 8 hex digits. Its lock is taken before it is recorded, so that it never looks abandoned."""
         return secrets.token_hex(4)
 
-    def begin_batch(self, batch: str, home: str, options: dict[str, Any]) -> None:
-        """Record a run."""
+    def begin_batch(
+        self, batch: str, home: str, options: dict[str, Any], *, saved: Mapping[str, Any] | None = None
+    ) -> None:
+        """Record a run, with its settings if it is to go on by them (`config.saved`)."""
         self._run(
-            "INSERT INTO batches (id, started_at, home, options) VALUES (?, ?, ?, ?)",
-            (batch, self._now(), home, json.dumps(options, default=str, sort_keys=True)),
+            "INSERT INTO batches (id, started_at, home, options, saved) VALUES (?, ?, ?, ?, ?)",
+            (batch, self._now(), home, json.dumps(options, default=str, sort_keys=True), saved and json.dumps(saved)),
         )
+
+    def summarise(self, batch: str, summary: Summary) -> None:
+        """Record what a run has to do, and later what came of it."""
+        self._run("UPDATE batches SET summary = ? WHERE id = ?", (wire.dump(summary).decode(), batch))
+
+    def batches(self) -> list[BatchRow]:
+        """List every run, the newest first."""
+        found = self._run(
+            "SELECT id, started_at, ended_at, exit_code, home, saved IS NOT NULL AS is_saved, summary, detached_at,"
+            " collected_at FROM batches ORDER BY rowid DESC"
+        )
+        return [_batch(row) for row in found]
+
+    def saved(self, batch: str) -> dict[str, Any] | None:
+        """Give the settings that were kept of a run."""
+        row = self._run("SELECT saved FROM batches WHERE id = ?", (batch,)).fetchone()
+        kept: dict[str, Any] | None = json.loads(row[0]) if row and row[0] else None
+        return kept
 
     def end_batch(self, batch: str, exit_code: int) -> None:
         """Record how a run ended."""
         self._run("UPDATE batches SET ended_at = ?, exit_code = ? WHERE id = ?", (self._now(), exit_code, batch))
+
+    def detach(self, batch: str, jobs: Collection[str]) -> None:
+        """Record that the leases of a run are about to be left to themselves, with these jobs; before their sheets."""
+        values = (self._now(), json.dumps(sorted(jobs)), batch)
+        self._run("UPDATE batches SET detached_at = coalesce(detached_at, ?), jobs = ? WHERE id = ?", values)
+
+    def collected(self, batch: str) -> None:
+        """Record that what a detached run's leases made was verified."""
+        self._run("UPDATE batches SET collected_at = ? WHERE id = ?", (self._now(), batch))
+
+    def detached(self) -> list[DetachedRow]:
+        """List the runs that were left to themselves and not collected yet, oldest first."""
+        found = self._run(
+            "SELECT id, home, jobs FROM batches"
+            " WHERE detached_at IS NOT NULL AND collected_at IS NULL ORDER BY started_at, rowid"
+        )
+        return [DetachedRow(id=row["id"], home=row["home"], jobs=frozenset(json.loads(row["jobs"]))) for row in found]
 
     def intend(self, *, batch: str, market: str, place: str, offer: Offer, now: datetime, life_s: float) -> LeaseRow:
         """Record that an instance is about to be created; before the call that creates it. `now`: the market's time."""
         lease = secrets.token_hex(4)
         label = Label(ledger=self.id, lease=lease, deadline=now + timedelta(seconds=life_s))
         self._run(
-            "INSERT INTO leases (id, batch, market, place, state, label, machine, usd_per_hour, intended_at)"
-            " VALUES (?, ?, ?, ?, 'intent', ?, ?, ?, ?)",
-            (lease, batch, market, place, str(label), offer.machine, str(offer.usd_per_hour), self._now()),
+            "INSERT INTO leases (id, batch, market, place, state, label, machine, usd_per_hour, gpu, intended_at)"
+            " VALUES (?, ?, ?, ?, 'intent', ?, ?, ?, ?, ?)",
+            (lease, batch, market, place, str(label), offer.machine, str(offer.usd_per_hour), offer.gpu, self._now()),
         )
         self.priced(lease, offer.rates)
         return self.lease(lease)
 
-    def priced(self, lease: str, rates: Rates) -> None:
-        """Record what a machine costs."""
-        values = (rates.gpu_usd_per_hour, rates.disk_usd_per_hour, rates.down_usd_per_gb, rates.up_usd_per_gb)
+    def priced(self, lease: str, rates: Rates, *, before_usd: Decimal = Decimal(0)) -> None:
+        """Record what a machine costs, and what its time at other prices cost more than at these."""
+        values = (
+            rates.gpu_usd_per_hour,
+            rates.disk_usd_per_hour,
+            rates.down_usd_per_gb,
+            rates.up_usd_per_gb,
+            before_usd,
+        )
         self._run(
-            "UPDATE leases SET gpu_usd_per_hour = ?, disk_usd_per_hour = ?, down_usd_per_gb = ?, up_usd_per_gb = ?"
-            " WHERE id = ?",
+            "UPDATE leases SET gpu_usd_per_hour = ?, disk_usd_per_hour = ?, down_usd_per_gb = ?, up_usd_per_gb = ?,"
+            " before_usd = ? WHERE id = ?",
             (*map(str, values), lease),
         )
 
@@ -164,12 +275,55 @@ class Ledger:
         when = self._now() if at is None else at.isoformat(timespec="milliseconds")
         self._run("UPDATE leases SET running_at = coalesce(running_at, ?) WHERE id = ?", (when, lease))
 
+    def ready(self, lease: str) -> None:
+        """Record that a worker said its first word."""
+        self._run("UPDATE leases SET ready_at = coalesce(ready_at, ?) WHERE id = ?", (self._now(), lease))
+
+    def measured(self, one: Measured) -> None:
+        """Record what a task took."""
+        self._run(
+            "INSERT INTO speeds (lease, job, gpu, work, gmac, frames, pixels, bytes, seconds, measured_at)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (*astuple(one)[:-1], self._now()),
+        )
+
+    def measurements(
+        self, work: str, gpu: str | None = None, *, by: Literal["lease", "job"] = "lease", most: int
+    ) -> list[Measured]:
+        """Sum up a kind of work, on one GPU or on all, the latest first: one record for each lease, or for each job."""
+        found = self._run(
+            "SELECT lease, job, gpu, work, sum(gmac) AS gmac, sum(frames) AS frames, sum(pixels) AS pixels,"
+            " sum(bytes) AS bytes, sum(seconds) AS seconds, count(*) AS tasks FROM speeds"
+            " WHERE work = ? AND gpu = coalesce(?, gpu)"
+            " GROUP BY CASE ? WHEN 'job' THEN job ELSE lease END ORDER BY max(number) DESC LIMIT ?",
+            (work, gpu, by, most),
+        )
+        return [Measured(**dict(row)) for row in found]
+
+    def gpus(self, work: str) -> list[str]:
+        """List the GPUs that a kind of work was measured on."""
+        found = self._run("SELECT DISTINCT gpu FROM speeds WHERE work = ? ORDER BY gpu", (work,))
+        return [str(row[0]) for row in found]
+
+    def loads_s(self, *, rented: bool, most: int) -> list[float]:
+        """List the seconds from order to start of the latest machines that came to work."""
+        found = self._run(
+            "SELECT (julianday(running_at) - julianday(intended_at)) * 86400 FROM leases"
+            " WHERE (place <> 'local') = ? AND ready_at IS NOT NULL ORDER BY rowid DESC LIMIT ?",
+            (rented, most),
+        )
+        return [float(row[0]) for row in found if row[0]]
+
     def traffic(self, lease: str, down_bytes: int, up_bytes: int) -> None:
         """Record what a worker says it has moved so far; it never becomes less."""
         self._run(
             "UPDATE leases SET down_bytes = max(down_bytes, ?), up_bytes = max(up_bytes, ?) WHERE id = ?",
             (down_bytes, up_bytes, lease),
         )
+
+    def used(self, lease: str, use: str) -> None:
+        """Record what is known of what a lease's time was for."""
+        self._run("UPDATE leases SET use = ? WHERE id = ?", (use, lease))
 
     def held(self, lease: str, instance: str) -> None:
         """Record the instance that a lease got, also when that is found out after its end began."""
@@ -199,20 +353,45 @@ class Ledger:
 
     def lease(self, lease: str) -> LeaseRow:
         """Give one lease."""
-        return _row(self._run("SELECT * FROM leases WHERE id = ?", (lease,)).fetchone())
+        return _row(self._run(f"{_LEASES} WHERE id = ?", (lease,)).fetchone())
 
     def leases(self, batch: str) -> list[LeaseRow]:
         """List the leases of a batch, oldest first."""
-        found = self._run("SELECT * FROM leases WHERE batch = ? ORDER BY intended_at, rowid", (batch,))
+        found = self._run(f"{_LEASES} WHERE batch = ? ORDER BY intended_at, rowid", (batch,))
         return [_row(row) for row in found]
+
+    def all_leases(self) -> list[LeaseRow]:
+        """List every lease there ever was, oldest first."""
+        return [_row(row) for row in self._run(f"{_LEASES} ORDER BY rowid")]
 
     def open_leases(self) -> list[LeaseRow]:
         """List every lease whose instance was not seen gone."""
-        return [_row(row) for row in self._run("SELECT * FROM leases WHERE state <> 'gone' ORDER BY rowid")]
+        return [_row(row) for row in self._run(f"{_LEASES} WHERE state <> 'gone' ORDER BY rowid")]
 
     def gone_leases(self) -> frozenset[str]:
         """List the ids of every lease whose instance was seen gone."""
         return frozenset(str(row[0]) for row in self._run("SELECT id FROM leases WHERE state = 'gone'"))
+
+    def ban(self, ban: Ban) -> None:
+        """Record a machine's fault."""
+        self._run(
+            "INSERT INTO bans (place, machine, batch, reason, evidence, banned_at, until) VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (ban.place, ban.machine, ban.batch, ban.reason, ban.evidence, _iso(ban.banned_at), _iso(ban.until)),
+        )
+
+    def bans(self, place: str | None = None) -> list[Ban]:
+        """List the faults of a place's machines, or of all, oldest first; those that are over too."""
+        found = self._run(
+            "SELECT place, machine, batch, reason, evidence, banned_at, until FROM bans"
+            " WHERE ? IS NULL OR place = ? ORDER BY number",
+            (place, place),
+        )
+        times = ("banned_at", "until")
+        return [Ban(**{**dict(row), **{name: datetime.fromisoformat(row[name]) for name in times}}) for row in found]
+
+    def pardon(self, machine: str | None = None) -> int:
+        """Forget every fault of a machine, or of all; gives how many there were."""
+        return self._run("DELETE FROM bans WHERE ? IS NULL OR machine = ?", (machine, machine)).rowcount
 
     def intend_upload(self, batch: str, store: str, key: str) -> int:
         """Record that a multipart upload is about to begin."""
@@ -239,7 +418,7 @@ class Ledger:
         return str(self._run("SELECT value FROM meta WHERE key = 'ledger'").fetchone()[0])
 
     def _now(self) -> str:
-        return self.clock().isoformat(timespec="milliseconds")
+        return _iso(self.clock())
 
 
 class UploadLog:
@@ -266,9 +445,15 @@ class UploadLog:
 def batch_lock(folder: Path, batch: str) -> Iterator[None]:
     """Hold a batch: while the lock file is locked, its controller lives and nobody reaps its leases."""
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / f"{batch}.lock").open("w") as file:
+    with locks.path(folder, batch).open("a") as file:
         fcntl.flock(file, fcntl.LOCK_EX)  # at most one asks `is_controlled` at this moment: no waiting to speak of
+        locks.sign(folder, batch)
         yield
+
+
+def is_looked_after(folder: Path, row: LeaseRow, now: datetime) -> bool:
+    """Say whether a lease is somebody's: of a controller that lives, or left to itself until its deadline."""
+    return row.is_left_alone(now) or is_controlled(folder, row.batch)
 
 
 def is_controlled(folder: Path, batch: str) -> bool:
@@ -285,10 +470,30 @@ def is_controlled(folder: Path, batch: str) -> bool:
     return False
 
 
-def _row(row: sqlite3.Row) -> LeaseRow:
-    def time(text: str | None) -> datetime | None:
-        return datetime.fromisoformat(text) if text else None
+def _time(text: str | None) -> datetime | None:
+    return datetime.fromisoformat(text) if text else None
 
+
+def _iso(time: datetime) -> str:
+    return time.isoformat(timespec="milliseconds")
+
+
+def _batch(row: sqlite3.Row) -> BatchRow:
+    text = row["summary"]
+    return BatchRow(
+        id=row["id"],
+        started_at=datetime.fromisoformat(row["started_at"]),
+        ended_at=_time(row["ended_at"]),
+        exit_code=row["exit_code"],
+        home=row["home"],
+        is_saved=bool(row["is_saved"]),
+        summary=wire.load(Summary, text.encode(), where="the ledger's summary") if text else Summary(),
+        detached_at=_time(row["detached_at"]),
+        collected_at=_time(row["collected_at"]),
+    )
+
+
+def _row(row: sqlite3.Row) -> LeaseRow:
     return LeaseRow(
         id=row["id"],
         batch=row["batch"],
@@ -299,14 +504,19 @@ def _row(row: sqlite3.Row) -> LeaseRow:
         instance=row["instance"],
         usd_per_hour=Decimal(row["usd_per_hour"]),
         intended_at=datetime.fromisoformat(row["intended_at"]),
-        held_at=time(row["held_at"]),
-        ended_at=time(row["ended_at"]),
+        held_at=_time(row["held_at"]),
+        ended_at=_time(row["ended_at"]),
         reason=row["reason"],
         place=row["place"],
         rates=Rates(**{name: Decimal(row[name]) for name in _RATES}),
-        running_at=time(row["running_at"]),
+        running_at=_time(row["running_at"]),
         down_bytes=row["down_bytes"],
         up_bytes=row["up_bytes"],
+        detached=bool(row["detached"]),
+        before_usd=Decimal(row["before_usd"]),
+        use=row["use"],
+        gpu=row["gpu"],
+        ready_at=_time(row["ready_at"]),
     )
 
 

@@ -10,6 +10,8 @@ from uprez.config.settings import Settings
 from uprez.errors import UsageError
 from uprez.fleet import estimate
 from uprez.fleet.budget import Traffic
+from uprez.fleet.detaching import BEFORE_S, LONGEST_S
+from uprez.fleet.ledger import Ledger
 from uprez.fleet.renting import MAX_RUNTIME_S, Terms
 from uprez.fleet.work import Work
 from uprez.market.base import Market, query
@@ -62,6 +64,33 @@ def open_market(settings: Settings, console: Console) -> Place:
     return Place(market=market, families=(*GPU, *CPU), threads=cores())
 
 
+def check_detach(settings: Settings) -> None:
+    """Raise UsageError where a batch cannot be left to its machines."""
+    if settings.rental.wait:
+        return
+    if settings.market != "vast":
+        raise UsageError(
+            "--detach is for rented machines, and this run works here",
+            hint="--market vast rents; or leave --detach (vast.wait: false) out",
+        )
+    if settings.access is not None and settings.access.token is not None:
+        raise UsageError(
+            "--detach needs keys of the bucket that last: these are temporary (AWS_SESSION_TOKEN)",
+            hint="what is signed with them is worth nothing once they have run out; make an application key",
+        )
+    if settings.rental.bid:
+        raise UsageError(
+            "--detach rents no interruptible machines (vast.type: bid)",
+            hint="one that is outbid stays, and bills its disk, until somebody gives it back: use --type on-demand",
+        )
+
+
+def set_clock(ledger: Ledger, market: Market) -> None:
+    """Let a ledger go by the market's clock: its bill does, and this computer's may be wrong."""
+    if isinstance(market, VastMarket):
+        ledger.clock = market.vast.now
+
+
 def account(settings: Settings) -> Vast:
     """Give the client of the account that the settings name; raises UsageError where they name none."""
     if settings.vast_api_key is None:
@@ -89,12 +118,13 @@ def terms(settings: Settings, works: Sequence[Work], place: Place, supplies_byte
         min_duration_s=max(wanted.min_duration_s, round(max_runtime_s) + ROOM_S),
     )
     return Terms(
-        timing=settings.rented,
+        timing=settings.rented if settings.rental.wait else replace(settings.rented, hard_life_s=LONGEST_S + BEFORE_S),
         query=wanted,
         image=settings.image or IMAGE,
         budget_usd=settings.budget_usd,
         max_runtime_s=max_runtime_s,
         packages_bytes=packages,
+        detach=not settings.rental.wait,
         # Segments come back to be joined, and everything may be tried once more.
         traffic=Traffic(down_bytes=packages + 2 * source + 2 * result, up_bytes=4 * result),
     )

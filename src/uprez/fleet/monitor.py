@@ -15,7 +15,7 @@ from uprez.status import Status
 from uprez.store import keys
 from uprez.store.open import Home
 
-BLIND_S = 300.0
+BLIND_S = 900.0
 """How long a store may refuse to be read before the batch is given up; each try has its own retries."""
 
 BELIEVE_BEATS = 3
@@ -32,7 +32,8 @@ LAST_PARTS = 5
 """Of a log are read when a machine is given back; a rented host may have written anything there."""
 _BOOT = re.compile(r"uprez-boot (?P<lease>[0-9a-f]{8}) (?P<stamp>[0-9]{1,16}) (?P<text>.*)")
 """A line of the runner, before there is a worker; the stamp is in microseconds since 1970."""
-_LINE = re.compile(r"(?P<lease>[0-9a-f]{8}):(?P<number>[0-9]{1,9}) (?P<stamp>\S+) (?P<text>.*)")
+LINE = re.compile(r"(?P<lease>[0-9a-f]{8}):(?P<number>[0-9]{1,9}) (?P<stamp>\S+) (?P<text>.*)")
+"""A line of a worker."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,8 +72,8 @@ class Monitor:
 
     @property
     def still_s(self) -> float:
-        """Seconds since its worker last got on with anything."""
-        return self.now - self._worked
+        """Seconds since its worker last got on with anything, as far as the store lets us know."""
+        return (self.blind_since or self.now) - self._worked
 
     def look(self, home: Home) -> None:
         """Read the status; one that is missing or malformed counts as silence.
@@ -93,6 +94,7 @@ class Monitor:
         if self.blind_since is not None:
             self._moved += self.now - self.blind_since
             self._boots += self.now - self.blind_since
+            self._worked += self.now - self.blind_since
             self.blind_since = None
         if data is None:
             return
@@ -125,7 +127,7 @@ class Monitor:
         for line in snapshot.splitlines(keepends=True):
             if not line.endswith("\n"):
                 continue
-            match = _LINE.fullmatch(line.rstrip("\r\n"))
+            match = LINE.fullmatch(line.rstrip("\r\n"))
             if match and match["lease"] == self.lease and int(match["number"]) > self._seen:
                 self._seen = int(match["number"])
                 fresh.append(LogLine(number=self._seen, stamp=match["stamp"], text=match["text"]))
@@ -143,7 +145,7 @@ class Monitor:
         numbers = sorted((key.number for key in found if key and key.shape == "log"), reverse=True)
         for number in numbers[:LAST_PARTS]:
             text = (home.state.read(keys.log(self.lease, number)) or b"").decode("utf-8", "replace") + text
-            match = _LINE.match(text)
+            match = LINE.match(text)
             if match and int(match["number"]) <= self._seen + 1:
                 break
         return text
@@ -177,7 +179,7 @@ class Monitor:
         return [
             line
             for line in self.raw.splitlines()
-            if line.strip() and not (_LINE.fullmatch(line) or _BOOT.fullmatch(line))
+            if line.strip() and not (LINE.fullmatch(line) or _BOOT.fullmatch(line))
         ][-lines:]
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
+from decimal import Decimal
 from typing import TypedDict
 
-from uprez.fleet import budget, estimate
+from uprez.fleet import account, budget, estimate
 from uprez.fleet.intake import Skipped
 from uprez.fleet.ledger import LeaseRow
 from uprez.fleet.work import Work
@@ -29,6 +31,7 @@ def job_result(work: Work, *, dry_run: bool) -> JobResult:
         made=work.made,
         segments_computed=work.computed,
         segments_adopted=work.adopted,
+        segments_discarded=dict(work.discarded),
         seconds=round(work.seconds, 3),
         stages=tuple(replace(stage, seconds=round(stage.seconds, 3)) for stage in work.stages.values()),
         reused=work.reused,
@@ -87,10 +90,23 @@ def _expected(work: Work) -> Expected:
     return Expected(frames=figures.frames, fps=fps, width=figures.width, height=figures.height)
 
 
+def tell_left(rows: Sequence[LeaseRow], now: datetime, budget_usd: Decimal, console: Console) -> None:
+    """Say what each machine that was not seen gone has cost and goes on to cost, and by how much that is too much.
+
+    One that works by itself is meant to.
+    """
+    left = [row for row in rows if row.state != "gone" and not row.is_left_alone(now)]
+    for row in left:
+        so_far, hourly = budget.cost(row, now), row.rates.usd_per_hour
+        console.warn(f"{row.named} may go on billing: ${so_far:.3f} so far, ${hourly:.3f} an hour from now on")
+    beyond = sum((budget.cost(row, now) for row in rows), Decimal(0)) - budget_usd
+    if left and beyond > 0:
+        console.warn(f"${beyond:.3f} beyond the budget of ${budget_usd:f} are spent already")
+
+
 def lease_result(row: LeaseRow, now: datetime) -> LeaseResult:
     """Sum up one lease; `now` by the clock that the ledger goes by."""
-    ended, held = row.ended_at or now, row.held_at
-    held_s = max(0.0, (ended - held).total_seconds()) if held else 0.0
+    ended, statement = row.ended_at or now, account.stated(row, now)
     return LeaseResult(
         lease=row.id,
         market=row.market,
@@ -98,10 +114,12 @@ def lease_result(row: LeaseRow, now: datetime) -> LeaseResult:
         instance=row.instance,
         state=row.state,
         usd_per_hour=round(row.usd_per_hour, 6),
-        held_s=round(held_s, 3),
+        held_s=account.held_ms(row, now) / 1000,
         running_s=round(max(0.0, (ended - row.running_at).total_seconds()), 3) if row.running_at else 0.0,
         down_bytes=row.down_bytes,
         up_bytes=row.up_bytes,
         cost_usd=budget.cost(row, now),
+        use_s=statement.use_s(),
+        use_usd=statement.use_usd(),
         reason=row.reason,
     )

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from fractions import Fraction
 from itertools import pairwise
 
+from uprez.fleet.estimate import Estimate
 from uprez.job import Encoding, GivenUp, Index, Options, Plan, Segment, Survey
 from uprez.media import timeline
 from uprez.media.layouts import layout
@@ -63,6 +64,14 @@ def make(
         segments=segments,
         given_up=given_up,
     )
+
+
+def pieces(found: Estimate, segment_frames: int | None) -> int:
+    """Reckon in how many segments a job will be cut of which only the header is known."""
+    if found.frames is None:
+        return 1
+    most = segment_frames or round((found.fps or 25) * SEGMENT_OUTPUT_S)
+    return max(1, math.ceil(found.frames / max(1, most)))
 
 
 def frames_at_most(rate: Fraction | None, seconds_per_frame: float) -> int:
@@ -124,10 +133,14 @@ def borders(count: int, most: int, near: Near) -> list[int]:
 
 def frames_in_one_put(width: int, height: int, encoding: Encoding) -> int:
     """Say how many frames a segment may have at most, so that a store takes it in one PUT whatever the picture is."""
+    return max(1, SEGMENT_BYTES // max(1, bytes_at_most(width, height, encoding)))
+
+
+def bytes_at_most(width: int, height: int, encoding: Encoding) -> int:
+    """Give the bytes that a frame becomes at most, whatever the picture is."""
     how = layout(encoding.pix_fmt)
     samples = width * height * (1 + Fraction(2, how.across * how.down))
-    per_frame = math.ceil(samples * how.depth / 8 * share_of_raw(encoding))
-    return max(1, SEGMENT_BYTES // max(1, per_frame))
+    return math.ceil(samples * how.depth / 8 * share_of_raw(encoding))
 
 
 def share_of_raw(encoding: Encoding) -> Fraction:

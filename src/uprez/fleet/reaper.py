@@ -15,7 +15,7 @@ from uprez.errors import BillingError, MarketError, StoreError, WorkerError
 from uprez.fleet import labels
 from uprez.fleet import lease as leases
 from uprez.fleet.lease import Unsettled
-from uprez.fleet.ledger import LeaseRow, Ledger, is_controlled
+from uprez.fleet.ledger import LeaseRow, Ledger, is_looked_after
 from uprez.market.base import Instance, Market
 from uprez.report.console import Console
 from uprez.store import keys
@@ -64,7 +64,8 @@ async def reap(
 
 def abandoned(ledger: Ledger, market: Market, locks: Path) -> list[LeaseRow]:
     """List the open leases of this market whose controller no longer lives."""
-    return [row for row in ledger.open_leases() if row.place == market.place and not is_controlled(locks, row.batch)]
+    now = ledger.clock()
+    return [row for row in ledger.open_leases() if row.place == market.place and not is_looked_after(locks, row, now)]
 
 
 async def settle(
@@ -140,7 +141,7 @@ async def _end(
     quiet: bool = False,
 ) -> None:
     if home is not None and row.instance is not None:
-        await background.start(partial(_catch_up, ledger, row, home))
+        await background.start(partial(catch_up, ledger, row, home))
     try:
         await leases.give_back(market, ledger, row, console, "its controller is gone", quiet=quiet)
     except Unsettled:
@@ -152,12 +153,12 @@ async def _end(
     else:
         done.ended.append(row.id)
         if home is not None and row.instance is None:
-            await background.start(partial(_catch_up, ledger, row, home))  # its label may have led to an instance
+            await background.start(partial(catch_up, ledger, row, home))  # its label may have led to an instance
         if batch is not None:
             leases.note(console, partial(ledger.adopt, row.id, batch))
 
 
-def _catch_up(ledger: Ledger, row: LeaseRow, home: Home) -> None:
+def catch_up(ledger: Ledger, row: LeaseRow, home: Home) -> None:
     """Count what the machine did while nobody looked: its traffic, and its GPU from when it was rented on."""
     try:
         if ledger.lease(row.id).instance is None:

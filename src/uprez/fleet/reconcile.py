@@ -12,10 +12,10 @@ from uprez import background
 from uprez.config.settings import Settings
 from uprez.errors import MarketError, StoreError
 from uprez.fleet import cleaning, reaper
-from uprez.fleet.ledger import LeaseRow, Ledger, is_controlled
-from uprez.fleet.markets import Place
+from uprez.fleet.ledger import LeaseRow, Ledger, is_looked_after, utc_now
+from uprez.fleet.markets import Place, set_clock
 from uprez.fleet.reaper import Reaped
-from uprez.market.vast.market import VastMarket
+from uprez.fleet.serving import DONE
 from uprez.report.console import Console
 from uprez.store import keys, objects
 from uprez.store.open import Home
@@ -25,8 +25,8 @@ def is_due(settings: Settings) -> bool:
     """Say whether an earlier run, which lives no more, left a lease open."""
     locks = settings.state_dir / "batches"
     with cleaning.ledger_of(settings.state_dir) as ledger:
-        rows = ledger.open_leases() if ledger else []
-        return any(not is_controlled(locks, row.batch) for row in rows)
+        now = ledger.clock() if ledger else utc_now()
+        return any(not is_looked_after(locks, row, now) for row in (ledger.open_leases() if ledger else ()))
 
 
 @dataclass(kw_only=True)
@@ -45,17 +45,16 @@ class Reconciling:
     async def begin(self) -> Reaped:
         """Give back what earlier runs left; raises MarketError when the market cannot be asked."""
         market, console = self.place.market, self.console
-        if isinstance(market, VastMarket):
-            self.ledger.clock = market.vast.now  # the bill goes by the market's clock, not by ours
+        set_clock(self.ledger, market)
         for row in self.ledger.open_leases():
-            if row.place != market.place and not is_controlled(self.locks, row.batch):
+            if row.place != market.place and not is_looked_after(self.locks, row, self.ledger.clock()):
                 console.warn(
                     f"Lease {row.id} of an earlier run on {row.place} may still last, and is not looked for here"
                 )
                 console.line("HINT", "uprez reap, with the key and the VAST_URL that it was rented with")
         reaped = await reaper.reap(market, self.ledger, self.locks, console, batch=self.batch, home=self.home)
         for lease in reaped.ended:
-            await background.start(partial(clear, self.home, lease, whole=True))
+            await background.start(partial(clear, self.home, lease, whole=False))  # nobody has seen its log to the end
         return reaped
 
     async def end(self, reaping: Awaitable[Reaped]) -> None:
@@ -69,7 +68,7 @@ class Reconciling:
             again = (*reaped.unsettled, *reaped.lost)
             last = await reaper.settle(market, self.ledger, console, again, batch=self.batch, home=self.home)
             for lease in last.ended:
-                await background.start(partial(clear, self.home, lease, whole=True))
+                await background.start(partial(clear, self.home, lease, whole=False))
             await reaper.sweep(market, self.ledger, console, last)
             self.stuck = bool(last.stuck)
         except MarketError as error:
@@ -87,13 +86,13 @@ class Reconciling:
         return [(row.named, self._by_hand(row)) for row in rows]
 
     def clear(self, leases: Iterable[LeaseRow], *, whole: bool) -> None:
-        """Remove what leases left in the store; logs stay unless it is the `whole`.
+        """Remove what leases left in the store; logs stay unless it is the `whole`, and those of lost leases always.
 
         A machine that was not seen gone keeps its sheet, which tells it to stop.
         """
         for lease in leases:
             if lease.state == "gone":
-                clear(self.home, lease.id, whole=whole)
+                clear(self.home, lease.id, whole=whole and lease.reason == DONE)
 
     def _by_hand(self, row: LeaseRow) -> str:
         return self.place.market.by_hand(row.instance) if row.instance else "uprez reap"

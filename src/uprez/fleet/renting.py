@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection
+import contextlib
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from functools import partial
+from typing import NamedTuple
 
 from uprez import background, wire
 from uprez.config.settings import Timing
@@ -21,20 +23,23 @@ from uprez.errors import (
     RentError,
     StoreError,
 )
-from uprez.fleet import budget, labels
+from uprez.fleet import bans, budget, clock, labels
 from uprez.fleet import lease as leases
 from uprez.fleet.budget import Traffic
 from uprez.fleet.lease import Lease
-from uprez.fleet.ledger import LeaseRow, Ledger
+from uprez.fleet.ledger import Ban, LeaseRow, Ledger
 from uprez.fleet.monitor import Monitor
 from uprez.fleet.supplies import Supplies
-from uprez.market.base import Instance, Launch, Market, Offer, OfferQuery
+from uprez.market.base import Instance, Launch, Market, Offer, OfferQuery, Rates
 from uprez.report.console import Console
 from uprez.sheet import Sheet
 from uprez.store import keys
 from uprez.store.open import Home
 
 NO_OFFER = "raise --max-price, or ask for less; uprez offers shows what there is under the same flags"
+SHUNNED = "uprez bans shows the machines that are left out"
+FUNDS_S = 60.0
+"""For how long the account's credit is known, but for what is spent of it here."""
 BOOT_LATER_S = 15 * 60.0
 """For how long beyond the time-out of a boot its address opens the sheet."""
 PLAN_ROOM = 1.5
@@ -44,6 +49,8 @@ TRIES = 8
 """Offers that are tried one after the other: others are faster now and then."""
 MAX_RUNTIME_S = 2 * 3600.0
 """Longest life of a rented lease where nobody says how long, as in the system that uprez supersedes."""
+ALONE_LINGER_S = 5
+"""For which a machine stays after its worker's end where nobody comes to read its log."""
 LAST_S, LAST_EACH_S = 60.0, 4.0
 """What giving a machine back may take, and each further one: the market's calls have a rate."""
 BROKE = frozenset({"insufficient_credit", "missing_billing", "spend_rate_limit"})
@@ -65,12 +72,22 @@ class Terms:
     """What one lease may come to move."""
     packages_bytes: int = 0
     """Of that, what comes before there is a worker that could tell of it."""
+    detach: bool = False
+    """Leases are to be left to themselves."""
 
     @property
     def first_s(self) -> float:
         """Seconds that a lease lasts at most when nobody renews it, its boot counted in."""
         boot_s = self.timing.boot_s if self.budget_usd is not None else 0.0
         return boot_s + self.timing.lease_s + self.timing.grace_s
+
+
+class Foreseen(NamedTuple):
+    """How many machines a batch was found to need, and until when they are believed to have done it."""
+
+    machines: int
+    until: float
+    """By our monotonic clock."""
 
 
 @dataclass(kw_only=True)
@@ -92,8 +109,20 @@ class Renter:
     """A lease was not renewed for want of money: no other is rented beside those there are."""
     stopped: bool = False
     """Nothing more is to be rented."""
+    foretell: Callable[[Sequence[Offer]], Foreseen | None] | None = None
+    """Called once, with the first offers."""
+    foreseen: Foreseen | None = None
+    """What it said; None: as many machines as pay."""
     banned: set[str] = field(default_factory=set)
     """Machines that were found bad in this batch."""
+    _suspects: dict[str, str] = field(default_factory=dict)
+    """Machines that never came up, and why, as long as none did: the image may be to blame."""
+    _proved: bool = False
+    """A machine came up."""
+    _told_bans: bool = False
+    _purse: Decimal | None = None
+    """The account's credit and what was spent by then, and when that was asked for."""
+    _purse_at: float = float("-inf")
 
     async def acquire(self, *, held: Collection[str] = ()) -> Lease:
         """Rent the best machine that the terms allow; `held` are those that the batch has already.
@@ -102,13 +131,18 @@ class Renter:
         StoreError when the sheet cannot be written, BillingError when something may have been left.
         """
         # A second lease of one machine would fail with the first, and two attempts there are no race.
-        query = replace(self.terms.query, machines=tuple(sorted(self.banned.union(held))))
+        shunned = self._shunned()
+        query = replace(self.terms.query, machines=tuple(sorted(self.banned.union(held, shunned))))
         found = await self.market.offers(query)
         if not found:
+            hint = f"{NO_OFFER}; {SHUNNED}" if shunned else NO_OFFER
             raise RentError(
                 f"the market {self.market.name} offers no {'other ' if held else ''}machine within the limits",
-                hint=None if self.terms.budget_usd is None else NO_OFFER,
+                hint=None if self.terms.budget_usd is None else hint,
             )
+        if self.foretell is not None:
+            foretell, self.foretell = self.foretell, None
+            self.foreseen = foretell(found)
         funds = None if self.terms.budget_usd is None else await self.market.funds()
         refused: RentError | BudgetError | None = None
         for offer in found[:TRIES]:
@@ -129,13 +163,63 @@ class Renter:
             raise refused
         raise RentError(f"none of {len(found[:TRIES])} offers could be rented", hint="a little later others are there")
 
+    def _shunned(self) -> dict[str, Ban]:
+        """Give the machines that earlier batches found bad, and say so once."""
+        if self.terms.budget_usd is None:
+            return {}
+        found = bans.current(self.ledger.bans(self.market.place), self.ledger.clock())
+        for line in bans.told(found.values()) if not self._told_bans else ():
+            self.console.info(line)
+        self._told_bans = True
+        return found
+
+    def shun(
+        self,
+        machine: str,
+        reason: str,
+        *,
+        fault: bool,
+        booted: bool = True,
+        lied: bool = False,
+        evidence: str | None = None,
+    ) -> None:
+        """Rent a machine no more in this batch; where it is at fault, later ones are to know.
+
+        One that never `booted` is so only if others do: the image may be to blame.
+        """
+        if machine in self.banned:
+            return
+        self.banned.add(machine)
+        if fault and not (booted or self._proved):
+            self._suspects[machine] = reason
+        elif fault:
+            self._blame(machine, reason, lied=lied, evidence=evidence)
+
+    def came_up(self) -> None:
+        """Take note that a machine came up: where others did not, they are to blame."""
+        self._proved = True
+        for machine, reason in self._suspects.items():
+            self._blame(machine, reason)
+        self._suspects.clear()
+
+    def _blame(self, machine: str, reason: str, *, lied: bool = False, evidence: str | None = None) -> None:
+        try:
+            ban = bans.note(self.ledger, self.market.place, machine, self.batch, reason, lied=lied, evidence=evidence)
+        except StoreError as error:  # a full disk must not end what works
+            self.console.warn(error.message)
+            return
+        if ban.until > ban.banned_at:
+            self.console.warn(f"Machine {machine} is shunned until {ban.until:%Y-%m-%d %H:%M}Z: {reason}")
+
     def _passed_over(self, offer: Offer, error: MarketError) -> MarketError:
         """Say why an offer was not rented; raises where no other would be either."""
         if isinstance(error, NoSuchAsk):
             self.console.info(f"Offer {offer.id}: {error.message}; trying the next")
             return error
         if error.code in BROKE:
-            raise BudgetError(error.message, hint="add credit to the account") from error
+            self.poor = True
+            hint = "add credit to the account"
+            raise BudgetError(error.message, hint=hint, needed_usd=self.first_usd(offer.rates)) from error
         if error.code == "invalid_args":
             raise error  # it is our order that the market does not take
         self.console.warn(f"Offer {offer.id} was not rented: {error.message}; trying the next")
@@ -150,6 +234,7 @@ class Renter:
 
     async def may_renew(self, lease: Lease) -> bool:
         """Say whether a lease may last longer: time and money must be there, and its label must say so first."""
+        await self._look_into_purse()
         now = await self.market.now()
         # From here to the new label in the ledger nothing waits, or two renewals could count on the same money.
         if why := self.cannot_renew(lease):
@@ -157,14 +242,23 @@ class Renter:
                 lease.last_words = why
                 self.console.info(f"Lease {lease.id} is not renewed: {why}")
             return False
-        return self.terms.budget_usd is None or await self._relabelled(lease, now)
+        return self.terms.budget_usd is None or await self.prolonged(lease, now, self.terms.timing.lease_s)
 
-    async def _relabelled(self, lease: Lease, now: datetime) -> bool:
+    async def _look_into_purse(self) -> None:
+        """Ask for the account's credit, unless that was done a moment ago; one that nobody tells limits nothing."""
+        if self.terms.budget_usd is None or clock.now() - self._purse_at < FUNDS_S:
+            return
+        self._purse_at = clock.now()
+        with contextlib.suppress(MarketError):
+            funds = await self.market.funds()
+            self._purse = None if funds is None else funds + self.spent()
+
+    async def prolonged(self, lease: Lease, now: datetime, seconds: float) -> bool:
         """Move the deadline in the label; whoever reaps by it must not take a machine that works."""
         old = labels.parse(lease.row.label)
         if old is None:
             raise AssertionError("a lease without a label")
-        seconds = self.terms.timing.lease_s + self.terms.timing.grace_s
+        seconds += self.terms.timing.grace_s
         label = str(replace(old, deadline=now + timedelta(seconds=seconds)))
         try:
             self.ledger.relabelled(lease.id, label)
@@ -193,6 +287,7 @@ class Renter:
     def cannot_renew(self, lease: Lease) -> str | None:
         """Say why a lease may not last another length, None when it may."""
         terms = self.terms
+        lease.unpaid = False
         if lease.max_runtime_s is not None and lease.age_s + lease.sheet.length_s > lease.max_runtime_s:
             return f"it would last longer than max_runtime ({lease.max_runtime_s:.0f} s)"
         if terms.budget_usd is None:
@@ -200,10 +295,22 @@ class Renter:
         more = budget.commitment(
             self.ledger.lease(lease.id).rates, terms.timing.lease_s + terms.timing.grace_s, terms.traffic
         )
-        if self.committed(but=lease.id) + more > terms.budget_usd:
-            self.short = True
-            return f"${more:.3f} more would go beyond the budget of ${terms.budget_usd:f}"
-        return None
+        promised = self.committed(but=lease.id) + more
+        self.poor = promised <= terms.budget_usd and self._purse is not None and promised > self._purse
+        if promised <= terms.budget_usd and not self.poor:
+            return None
+        self.short = lease.unpaid = True
+        return f"${more:.3f} more would go beyond {self._limit}"
+
+    @property
+    def more_money(self) -> str:
+        """Name the next step where there is too little of it."""
+        return ("add credit" if self.poor else "raise --budget") + "; the same command goes on from here"
+
+    @property
+    def _limit(self) -> str:
+        """Name what there is too little of."""
+        return "the account's credit" if self.poor else f"the budget of ${self.terms.budget_usd:f}"
 
     def lacks(self, lease: Lease, seconds: float) -> str | None:
         """Say that the budget has no room for so much more work on a lease, None where it has."""
@@ -213,6 +320,29 @@ class Renter:
         if self.committed(but=lease.id) + more <= self.terms.budget_usd:
             return None
         return f"${more:.3f} to make it anew would go beyond the budget of ${self.terms.budget_usd:f}"
+
+    def lacks_for(self, lengths: Mapping[str, tuple[float, Traffic]], funds: Decimal | None) -> Decimal:
+        """Give the sum that is lacking for leases to last so many seconds more, and to move so much; 0 where none is.
+
+        By lease; the others of the batch cost what they are promised.
+        """
+        if self.terms.budget_usd is None:
+            return Decimal(0)
+        now, spent = self.ledger.clock(), self.spent()
+        total = Decimal(0)
+        for row in self.ledger.leases(self.batch):
+            if row.id in lengths and row.state != "gone":
+                seconds, traffic = lengths[row.id]
+                until = now + timedelta(seconds=seconds + self.terms.timing.grace_s)
+                total += self._bound(row, now, until=until, expected=traffic)
+            else:
+                total += self._cost(row, now) if row.state == "gone" else self._bound(row, now)
+        there = self.terms.budget_usd if funds is None else min(self.terms.budget_usd, funds + spent)
+        return max(Decimal(0), total - there)
+
+    def first_usd(self, rates: Rates) -> Decimal:
+        """Give what a lease may cost at most until it is renewed."""
+        return budget.commitment(rates, self.terms.first_s, self.terms.traffic)
 
     def check_money(self) -> None:
         """Raise BudgetError when what is left does not pay for more than giving all machines back."""
@@ -225,6 +355,7 @@ class Renter:
             raise BudgetError(
                 f"the budget of ${self.terms.budget_usd:f} is used up, and work is left",
                 hint="raise --budget; the same command goes on from here",
+                needed_usd=max((self.first_usd(row.rates) for row in rows), default=None),
             )
 
     def spent(self) -> Decimal:
@@ -248,15 +379,18 @@ class Renter:
         untold = self.terms.packages_bytes if row.running_at and not row.down_bytes else 0
         return budget.cost(row, now, cautious=True) + Traffic(down_bytes=untold).usd(row.rates)
 
-    def _bound(self, row: LeaseRow, now: datetime) -> Decimal:
+    def _bound(
+        self, row: LeaseRow, now: datetime, *, until: datetime | None = None, expected: Traffic | None = None
+    ) -> Decimal:
         """Give what a lease that lasts costs at most: all its time, and the traffic that was expected or told of."""
         label = labels.parse(row.label)
-        end = max(now + timedelta(seconds=LAST_S), label.deadline) if label else now + timedelta(seconds=LAST_S)
-        expected = self.terms.traffic
+        last = until or (label.deadline if label else now)
+        end = max(now + timedelta(seconds=LAST_S), last)
+        expected = expected or self.terms.traffic
         moved = Traffic(
             down_bytes=max(expected.down_bytes, row.down_bytes), up_bytes=max(expected.up_bytes, row.up_bytes)
         )
-        return budget.commitment(row.rates, (end - row.intended_at).total_seconds(), moved)
+        return budget.commitment(row.rates, (end - row.intended_at).total_seconds(), moved) + row.before_usd
 
     def _left(self, funds: Decimal | None) -> Decimal | None:
         """Give what may still be promised: of the budget and of the account; None where nothing costs anything."""
@@ -273,15 +407,15 @@ class Renter:
         """Raise BudgetError unless all that a lease may cost is there, before anything is rented."""
         if left is None:
             return
-        needed, others = budget.commitment(offer.rates, self.terms.first_s, self.terms.traffic), self._renewals()
+        needed, others = self.first_usd(offer.rates), self._renewals()
         if needed + others > left:
-            whose = "of the account's credit" if self.poor else f"of the budget of ${self.terms.budget_usd:f}"
-            there = f"${max(left, Decimal(0)):.3f} {whose}"
+            there = f"${max(left, Decimal(0)):.3f} of {self._limit}"
             raise BudgetError(
                 f"a lease of {offer.description} may cost ${needed:.3f}"
                 + (f", to renew the others once ${others:.3f}" if others else "")
                 + f", and {there} are left",
-                hint=("add credit" if self.poor else "raise --budget") + "; the same command goes on from here",
+                hint=self.more_money,
+                needed_usd=needed + others,
             )
 
     def _renewals(self) -> Decimal:
@@ -342,6 +476,7 @@ class Renter:
             hard_life_s=hard_life_s,
             image=terms.image,
             disk_gb=terms.query.disk_gb or 0,
+            environment={"UPREZ_LINGER_S": str(ALONE_LINGER_S)} if terms.detach else {},
         )
         instance = await self._create(row, offer, launch)
         price = f"{offer.usd_per_hour:.3f}" if offer.usd_per_hour else "0"
@@ -353,6 +488,7 @@ class Renter:
             monitor=Monitor(lease=row.id, timing=terms.timing),
             sheet=sheet,
             max_runtime_s=terms.max_runtime_s,
+            life_s=hard_life_s if offer.lasts_s is None else min(hard_life_s, offer.lasts_s),
             disk_gb=launch.disk_gb,
             traffic=terms.traffic,
         )

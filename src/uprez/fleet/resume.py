@@ -5,7 +5,7 @@ Done jobs are skipped, pins that hold count, what was published and not yet seen
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
@@ -16,12 +16,14 @@ from uprez.fleet.records import finished, intact, read
 from uprez.fleet.work import Work
 from uprez.job import Pin, Plan, Survey
 from uprez.report.results import Manifest, Output, Pending
+from uprez.status import Done
 from uprez.store import keys, objects
 from uprez.store.open import Home
 
 T = TypeVar("T")
 R = TypeVar("R")
 
+NOTHING: Mapping[str, Done] = {}
 AT_ONCE = 16
 """Requests at a time, where each takes a while: thousands of finished jobs are looked at in seconds."""
 
@@ -80,15 +82,18 @@ def is_ours(home: Home, work: Work, memory: Memory) -> bool:
     return manifest is not None and finished(home, manifest, (work.output,)) is not None
 
 
-def restore(home: Home, work: Work) -> None:
-    """Bring a job to where an earlier run left it."""
+def restore(home: Home, work: Work, told: Mapping[str, Done] = NOTHING) -> None:
+    """Bring a job to where an earlier run left it.
+
+    `told`: what workers said of objects that they published while nobody watched, by key.
+    """
     if (not work.again and _done(home, work)) or _publish(home, work):
         return
     _plan(home, work)
     if work.plan is None:
         return
     for segment in work.plan.segments:
-        _segment(home, work, segment.number)
+        _segment(home, work, segment.number, told)
     if len(work.counted) == len(work.plan.segments):
         _assembled(home, work)
 
@@ -141,7 +146,7 @@ def _plan(home: Home, work: Work) -> None:
     work.follow(survey, pin, plan, objects.pin(home, key))
 
 
-def _segment(home: Home, work: Work, number: int) -> None:
+def _segment(home: Home, work: Work, number: int, told: Mapping[str, Done]) -> None:
     pin = read(home, keys.segment_pin(work.job.id, work.plan_id, number), Pin)
     if pin is not None and not checks.unspoilt(home, pin):
         work.warnings.append(f"segment {number + 1} of an earlier run has changed since it counted: it is made again")
@@ -153,22 +158,31 @@ def _segment(home: Home, work: Work, number: int) -> None:
     if pin is not None and not pin.packets:
         pin = None  # an earlier version's: it is looked at once more
     if pin is None:
-        pin = _adopted(home, work, number)
+        pin = _adopted(home, work, number, told)
     if pin is not None:
         work.counted[number] = pin
-        work.adopted += 1
+        work.adopted += pin.key not in told
 
 
-def _adopted(home: Home, work: Work, number: int) -> Pin | None:
-    """Check what was published and not yet seen; the first that is right counts."""
-    for key in objects.listing(home, keys.segment(work.job.id, work.plan_id, number, "")):
+def _adopted(home: Home, work: Work, number: int, told: Mapping[str, Done]) -> Pin | None:
+    """Check what was published and not yet seen; the first that is right counts.
+
+    Those that a result may have been joined from come first: it is compared with what counts.
+    """
+    found = objects.listing(home, keys.segment(work.job.id, work.plan_id, number, ""))
+    for key in sorted(found, key=lambda key: key not in told):
         try:
-            return checks.segment(home, work, number, key)
+            pin = checks.segment(home, work, number, key, told[key].suspect if key in told else ())
         except StoreError:
             raise
         except UprezError as error:
             work.note_looks(number, error)
             work.warnings.append(f"segment {number + 1} of an earlier run is not used: {error.message}")
+        else:
+            if key in told:
+                work.note_done(told[key])
+                work.seconds += told[key].seconds
+            return pin
     return None
 
 

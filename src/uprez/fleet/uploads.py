@@ -15,13 +15,14 @@ MARGIN = timedelta(minutes=15)
 
 
 def reconcile(home: Home, ledger: Ledger, locks: Path, console: Console) -> None:
-    """End every upload in the ledger whose controller no longer lives and whose bucket is this one.
+    """End every upload in the ledger that nobody needs any more and whose bucket is this one.
 
     Raises StoreError when the bucket cannot be asked.
     """
     stores = {store.url: store for store in (home.state, home.outputs) if isinstance(store, BucketStore)}
+    alone = {row.id for row in ledger.detached()}
     for row in ledger.open_uploads():
-        if is_controlled(locks, row.batch):
+        if row.batch in alone or is_controlled(locks, row.batch):
             continue
         store = stores.get(row.store)
         if store is None:

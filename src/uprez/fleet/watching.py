@@ -5,18 +5,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
 from uprez import background
 from uprez.config.settings import Timing
 from uprez.errors import KeyRefused, MarketError, StoreError
-from uprez.fleet import admission, clock
+from uprez.fleet import admission, budget, clock, speeds
 from uprez.fleet.budget import Traffic
 from uprez.fleet.lease import Lease
 from uprez.fleet.ledger import Ledger
-from uprez.market.base import Instance, Market
+from uprez.market.base import Instance, Market, Rates
 from uprez.report.console import Console
 from uprez.store.open import Home
 
@@ -24,6 +24,8 @@ LAST_LOG_S = 20.0
 """How long the last of the log may keep a machine from being given back."""
 SAY_S = 10.0
 """Between two lines about a machine that boots."""
+LOGS_AT_ONCE = 4
+"""Logs that are asked for at the same time; each waits for its turn, since the market gives one every 2 s."""
 LOG_LATER = 2.5
 """Once there is a log, it is asked for so many times more seldom."""
 LIST_S = 60.0
@@ -97,11 +99,18 @@ class Watcher:
     """It costs money, and what the market says of it may be wrong for a while."""
     logs: Path | None = None
     """A folder where its log is kept."""
+    alone: bool = False
+    """It is to be left to itself, so it must be able to end itself."""
     label: str = ""
     """Before each line of its log, where there are others."""
+    turns: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(LOGS_AT_ONCE))
+    """To ask for a log; shared with the others."""
     instance: Instance | None = None
     admitted: bool = False
+    _looked_at: float = float("-inf")
     _known: bool = False
+    _priced: bool = False
+    """The market has said what it costs."""
     _said: str = ""
     _said_at: float = float("-inf")
     _fetching: asyncio.Task[str] | None = None
@@ -110,20 +119,30 @@ class Watcher:
     _running: bool = False
     _ended: bool = False
     _small: int = 0
+    _accounted: tuple[bool, Traffic] = (False, Traffic())
+    """What the ledger was told."""
+    _spoke: bool = False
 
-    async def look(self, listed: Listed | None, *, makes_frames: Callable[[], bool]) -> str | None:
+    async def look(
+        self, listed: Listed | None, *, makes_frames: Callable[[], bool], every_s: float = 0.0
+    ) -> str | None:
         """See what there is to see; gives why the lease is lost, if it is. Raises DeniedError, StoreError.
 
         `listed` is what the market says, None while it says nothing. A machine that is not there any more may have
-        written its last status before the list was asked for, and it is read after that.
+        written its last status before the list was asked for, and it is read after that; that of one which is well is
+        read again after `every_s`.
         """
         monitor = self.lease.monitor
         if listed is not None and listed.asked_at >= self.lease.began:
             self._find(listed)
-        await background.start(partial(monitor.look, self.home))
+        well = self.instance is not None and self.instance.state in ("booting", "running")
+        if not well or clock.now() - self._looked_at >= every_s:
+            self._looked_at = clock.now()
+            await background.start(partial(monitor.look, self.home))
         self._tell_state()
         self._follow_log()
         self._account()
+        self._note_ready()
         if unfit := self._unfit():
             return unfit
         found = self.instance
@@ -142,12 +161,17 @@ class Watcher:
         if self._fetching is not None:
             self._fetching.cancel()
         with contextlib.suppress(MarketError, StoreError, OSError, TimeoutError):
-            self._show(await asyncio.wait_for(self.market.logs(self.lease.instance), LAST_LOG_S))
+            self._show(await asyncio.wait_for(self._log(), LAST_LOG_S))
             self._ended = self.lease.monitor.has_left
         if self.lease.monitor.has_left:
             with contextlib.suppress(StoreError, TimeoutError):
                 rest = background.start(partial(self.lease.monitor.last_of_log, self.home))
                 self._show(await asyncio.wait_for(rest, LAST_LOG_S))
+
+    def close(self) -> None:
+        """Look no more; what it prints from now on is in the store."""
+        if self._fetching is not None:
+            self._fetching.cancel()
 
     async def tell_why(self) -> None:
         """Show what the machine printed beside its log, and what its host says where it never came to print."""
@@ -167,8 +191,20 @@ class Watcher:
             return
         rates = self.instance.rates
         if rates and rates != self.lease.row.rates:
-            self.lease.row = replace(self.lease.row, rates=rates)
-            self._note(partial(self.ledger.priced, self.lease.id, rates))
+            self._note(partial(self._reprice, rates))
+        self._priced = self._priced or rates is not None
+
+    def _reprice(self, rates: Rates) -> None:
+        """Take up the machine's own prices: the first time they are those of all its time, later from now on."""
+        row, old = self.ledger.lease(self.lease.id), self.lease.row.rates
+        self.lease.row = replace(self.lease.row, rates=rates)
+        if not self._priced:
+            self.ledger.priced(row.id, rates)
+            return
+        changed = budget.repriced(row, rates, self.ledger.clock())
+        self.ledger.priced(row.id, rates, before_usd=changed.before_usd)
+        price = f"${rates.usd_per_hour:.3f}/hr from now on, not ${old.usd_per_hour:.3f}"
+        self.console.warn(f"Instance {self.lease.instance} costs {price}")
 
     def _tell_state(self) -> None:
         """Say how the boot goes on, and once that it is done."""
@@ -196,7 +232,11 @@ class Watcher:
             except (MarketError, OSError) as error:  # the next one shows it
                 self.console.debug(f"No log yet: {error}")
         if self._fetching is None and self._running and clock.now() >= self._fetch_at:
-            self._fetching = asyncio.ensure_future(self.market.logs(self.lease.instance))
+            self._fetching = asyncio.ensure_future(self._log())
+
+    async def _log(self) -> str:
+        async with self.turns:
+            return await self.market.logs(self.lease.instance)
 
     def _show(self, snapshot: str) -> None:
         fresh = self.lease.monitor.new_lines(snapshot)
@@ -207,18 +247,30 @@ class Watcher:
             with contextlib.suppress(OSError):  # a full disk must not stop anything
                 self.logs.mkdir(parents=True, exist_ok=True)
                 with (self.logs / f"{self.lease.id}.log").open("a", encoding="utf-8") as file:
-                    file.writelines(f"{line.stamp} {line.text}\n" for line in fresh)
+                    file.writelines(f"{line.number} {line.stamp} {line.text}\n" for line in fresh)
 
     def _account(self) -> None:
         """Write down what the worker says it has moved."""
-        status = self.lease.monitor.status
         if not self.rented:
             return
-        if status is not None or (self.instance is not None and self.instance.running):
-            self._note(lambda: self.ledger.running(self.lease.id))  # a worker runs, whatever the list says yet
-        told, most = self._told(), self.lease.traffic.at_most()
-        down, up = min(told.down_bytes, most.down_bytes), min(told.up_bytes, most.up_bytes)
-        self._note(lambda: self.ledger.traffic(self.lease.id, down, up))
+        # A worker runs, whatever the list says yet.
+        runs = self.lease.monitor.status is not None or (self.instance is not None and self.instance.running)
+        moved = self._told().capped(self.lease.traffic.at_most())
+        if (runs, moved) != self._accounted:
+            self._note(partial(self._write_down, runs, moved))
+
+    def _write_down(self, runs: bool, moved: Traffic) -> None:
+        if runs:
+            self.ledger.running(self.lease.id)
+        self.ledger.traffic(self.lease.id, moved.down_bytes, moved.up_bytes)
+        self._accounted = runs, moved
+
+    def _note_ready(self) -> None:
+        """Write down once that there is a worker, and what its boot took."""
+        status = self.lease.monitor.status
+        if status is not None and status.beat > 0 and not self._spoke:
+            self._spoke = True
+            self._note(partial(speeds.note_ready, self.ledger, self.lease.id, status.fetched_bytes))
 
     def _told(self) -> Traffic:
         """Give what the worker says it has moved; the host earns by it, so it is a claim."""
@@ -247,7 +299,7 @@ class Watcher:
             self.console.warn(warning)
         whose = f"Machine of {self.label}" if self.label else "Machine"
         self.console.info(f"{whose}: {admission.described(status.machine)}")
-        return admission.refusal(status.machine, self.lease.offer)
+        return admission.refusal(status.machine, self.lease.offer, alone=self.alone)
 
     def _note(self, write: Callable[[], None]) -> None:
         """A full disk here must not end a lease there."""

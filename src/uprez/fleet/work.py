@@ -10,12 +10,21 @@ from uprez.errors import UnlikeError, UprezError
 from uprez.fleet.lookout import Lookout
 from uprez.job import GivenUp, Job, Pin, Plan, Survey, Video
 from uprez.media.witness import Looks
-from uprez.report.results import Made, Output
+from uprez.report.results import Loss, Made, Output
 from uprez.status import STAGES, Done, Stage
 from uprez.store import find, keys, objects
 from uprez.store.base import Meta, Store
 
-WorkState = Literal["open", "done", "skipped", "failed"]
+WorkState = Literal["open", "done", "skipped", "failed", "detached"]
+
+
+class Doubt(NamedTuple):
+    """What one machine said against a job's input."""
+
+    piece: Piece
+    error: str
+    refused: bool = False
+    """What it published of the input was refused."""
 
 
 class Piece(NamedTuple):
@@ -68,12 +77,16 @@ class Work:
     """Of the plan."""
     unlike: dict[int, Looks] = field(default_factory=dict)
     """What the last attempt at a segment showed that did not look like the source."""
+    doubts: dict[str, Doubt] = field(default_factory=dict)
+    """By machine; each of them gets no more of this job."""
     failures: int = 0
     """Times that the plan's encoder failed since a segment last counted."""
     tries: Counter[Piece] = field(default_factory=Counter)
     """Failed tries of each piece in this run."""
     adopted: int = 0
     computed: int = 0
+    discarded: Counter[Loss] = field(default_factory=Counter)
+    """Attempts at segments that were begun in this run and never counted."""
     damaged: int = 0
     """Source frames that could not be decoded whole, in the segments of this run."""
     stages: dict[str, Stage] = field(default_factory=dict)
@@ -82,6 +95,9 @@ class Work:
     held: int = 0
     """As in `Done`, in the segments of this run."""
     seconds: float = 0.0
+    made_s: float = 0.0
+    made_frames: int = 0
+    """That the segments which this run made and which count took and have."""
     result: Output | None = None
     made: Made | None = None
     error: str | None = None
@@ -99,6 +115,17 @@ class Work:
         return keys.plan_id(self.plan.number, self.plan_pin.sha256)
 
     @property
+    def pixels(self) -> int:
+        """Of a source frame: what all jobs of a batch, which have the same options, take in proportion to."""
+        return max(1, self.video.width * self.video.height)
+
+    def frame_s(self, usual_s: float | None) -> float:
+        """Reckon what a frame takes: on a machine that takes `usual_s` for a pixel, or on that of the plan."""
+        if usual_s:
+            return usual_s * self.pixels
+        return self.plan.preflight.seconds_per_frame if self.plan else 0.0
+
+    @property
     def frames_counted(self) -> int:
         """Frames in the segments that count."""
         return sum(self.plan.segments[number].count for number in self.counted) if self.plan else 0
@@ -113,6 +140,21 @@ class Work:
     def fail(self, error: str, hint: str | None = None) -> None:
         """End the job without a result."""
         self.state, self.error, self.hint = "failed", error, hint
+
+    def doubt(self, machine: str, piece: Piece, error: str, hint: str | None) -> bool:
+        """Take note that a machine cannot use the input; says whether that ends the job, as a second word does."""
+        self.doubts.setdefault(machine, Doubt(piece, error))
+        if len(self.doubts) < 2:
+            return False
+        (one, first), (other, second) = [*self.doubts.items()][:2]
+        also = "" if first.error == second.error else f": {second.error}"
+        self.fail(f"{first.error} (on machine {one}; machine {other} says so too{also})", hint)
+        return True
+
+    def believe(self, why: str) -> None:
+        """End the job by one machine's word, where `why` says that no other can be asked."""
+        (machine, doubt), *_ = self.doubts.items()
+        self.fail(f"{doubt.error} (on machine {machine}, and no other could be tried: {why})")
 
     def finish(self, output: Output, made: Made) -> None:
         """End the job with its result."""
@@ -146,6 +188,8 @@ class Work:
         """Remember how a segment that counts was made; what of it no stage or frame can be is left out."""
         self.computed += 1
         self.damaged += done.damaged
+        self.made_s += max(0.0, done.seconds)
+        self.made_frames += max(0, done.frames)
         self.reused += max(0, done.reused)
         self.held += max(0, done.held)
         for stage in done.stages:

@@ -109,6 +109,8 @@ class Offer:
     """Of one GPU, as the market has it."""
     cores: int | None = None
     """Of its CPU, ours alone."""
+    lasts_s: float | None = None
+    """Seconds until its owner may take it back; None where nobody says."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -57,7 +57,7 @@ class Rung:
     @property
     def on_gpu(self) -> bool:
         """It leaves the CPU to others."""
-        return self.encoder.endswith("_nvenc")
+        return is_on_gpu(self.encoder)
 
     @property
     def says_hdr(self) -> bool:
@@ -163,6 +163,11 @@ def check(codec: str, *, crf: int | None, preset: str | None, pix_fmt: str | Non
         raise UsageError(
             f"no encoder for {codec} takes {asked}: {_listed(reasons)}", hint=f"leave out {asked}, or choose another"
         )
+
+
+def is_on_gpu(encoder: str) -> bool:
+    """Say whether an encoder, by FFmpeg's name, is one of a GPU."""
+    return encoder.endswith("_nvenc")
 
 
 def passes_gpu(codec: str, *, crf: int | None, preset: str | None) -> str | None:

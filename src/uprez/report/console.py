@@ -1,4 +1,4 @@
-"""The console: tagged lines for people, or one JSON event a line; live bars only on a terminal.
+"""The console: tagged lines for people, or one JSON event a line; a live view only on a terminal.
 
 Nothing that happens to the console may stop the work or the give-back: a closed pipe silences it and no more.
 """
@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any, TextIO
 from uprez.report.writer import Descriptor, Writer, may_block
 
 if TYPE_CHECKING:
-    from rich.progress import Progress, TaskID
+    from uprez.report.foot import Foot
+    from uprez.report.live import View
 
 
 class Console:
@@ -30,8 +31,7 @@ class Console:
         self._stream: TextIO = Descriptor(target) if self._writer else target  # type: ignore[assignment]
         self._json = as_json
         self._verbose = verbose
-        self._progress: Progress | None = None
-        self._bars: dict[str, TaskID] = {}
+        self._foot: Foot | None = None
         self._closed = False
 
     def info(self, text: str) -> None:
@@ -72,47 +72,40 @@ class Console:
 
     @contextlib.contextmanager
     def live(self) -> Iterator[None]:
-        """Show live bars below the lines while the block runs; nothing when this is no terminal."""
+        """Show a live view below the lines while the block runs; nothing when this is no terminal that can do so."""
         if self._json or not self._stream.isatty():
             yield
             return
-        from rich.console import Console as RichConsole  # for its weight: only terminals need it
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+        from uprez.report.foot import Foot  # for its weight: only terminals need it
 
-        columns = (
-            "{task.description}",
-            BarColumn(bar_width=None),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[fps]}"),
-        )
-        terminal = RichConsole(file=self._stream, highlight=False, markup=False, emoji=False, soft_wrap=True)
-        progress = Progress(*columns, TimeRemainingColumn(), console=terminal, transient=True, expand=True)
+        foot = Foot(self._stream)
+        if not foot.works:
+            yield
+            return
         try:
-            self._do(progress.start)
-            self._progress = progress
+            foot.begin()
+            self._foot = foot
             yield
         finally:
-            self._progress = None
-            self._bars.clear()
-            self._do(progress.stop)
+            self._foot = None
+            self._do(foot.close)
             self.close()
 
-    def progress(self, name: str, frames: int, total: int, fps: float) -> None:
-        """Move one job's bar."""
-        if self._progress is not None:
-            self._do(partial(self._move, self._progress, name, frames, total, fps))
+    @property
+    def wants_view(self) -> bool:
+        """Say whether a view would be seen."""
+        return self._foot is not None and not self._closed
+
+    def show(self, view: View | None) -> None:
+        """Show where the batch is, or no longer; what nobody had the time to look at is never drawn."""
+        foot = self._foot
+        if foot is not None and foot.take(view):
+            self._do(foot.draw)
 
     def close(self) -> None:
         """See that all is written that a reader takes within a few seconds."""
         if self._writer is not None:
             self._writer.drain()
-
-    def _move(self, progress: Progress, name: str, frames: int, total: int, fps: float) -> None:
-        if name not in self._bars:
-            label = name if len(name) <= 24 else name[:10] + "..." + name[-11:]
-            self._bars[name] = progress.add_task(printable(label), total=total, fps="")
-        rate = f"{fps:.2f} fps" if fps else ""
-        progress.update(self._bars[name], completed=frames, total=total, fps=rate)
 
     def _write(self, text: str, event: dict[str, str]) -> None:
         self._print(json.dumps(event, ensure_ascii=True) if self._json else printable(text))
@@ -121,12 +114,12 @@ class Console:
         if self._closed:
             return
         if self._writer is not None and (dropped := self._writer.dropped):
-            self._do(partial(self._put, f"[WARN] {dropped} lines were left out: nobody read them", None))
-        self._do(partial(self._put, text, self._progress))
+            self._do(partial(self._put, f"[WARN] {dropped} lines were left out: nobody read them", self._foot))
+        self._do(partial(self._put, text, self._foot))
 
-    def _put(self, text: str, progress: Progress | None) -> None:
-        if progress is not None:
-            progress.console.print(text, markup=False, highlight=False, soft_wrap=True)
+    def _put(self, text: str, foot: Foot | None) -> None:
+        if foot is not None:
+            foot.print(text)
         else:
             self._stream.write(text + "\n")
             self._stream.flush()

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from fractions import Fraction
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from pydantic import TypeAdapter
 
@@ -16,7 +16,14 @@ from uprez.status import Stage
 
 SCHEMA = 1
 
-JobState = Literal["done", "skipped", "failed", "unfinished", "planned"]
+JobState = Literal["done", "skipped", "failed", "unfinished", "detached", "planned"]
+Use = Literal["boot", "index", "made", "assembly", "discarded", "idle", "unseen"]
+"""What a machine's time and traffic were for: until its worker was there | reading inputs | segments that count |
+joining them | what does not count | waiting | nobody saw it, or what became of it."""
+USES: tuple[Use, ...] = get_args(Use)
+Loss = Literal["killed", "outbid", "refused", "raced", "failed", "stopped"]
+"""Why an attempt does not count: lost with its machine | with one that was taken away | what it published is not right,
+or its machine is not trusted | another was sooner | its worker failed | its run, its plan or its lease ended."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,6 +121,10 @@ class JobResult:
     segments_computed: int = 0
     segments_adopted: int = 0
     """Counted before this run, or published before it and verified by it."""
+    segments_discarded: dict[Loss, int] = field(default_factory=dict)
+    """Attempts at segments that were begun in this run and never counted, by why."""
+    cost_usd: Decimal = Decimal(0)
+    """Of its own pieces in this run, discarded ones too; boots and waiting are no job's."""
     seconds: float = 0.0
     stages: tuple[Stage, ...] = ()
     """Of the segments computed, in the order of the work."""
@@ -144,7 +155,87 @@ class LeaseResult:
     up_bytes: int = 0
     cost_usd: Decimal
     """GPU while it ran, disk from its creation on, and traffic, at the machine's own rates."""
+    use_s: dict[Use, float] = field(default_factory=dict)
+    """What its time was for; adds up to `held_s`."""
+    use_usd: dict[Use, Decimal] = field(default_factory=dict)
+    """What that cost, with the traffic of each; adds up to `cost_usd`."""
     reason: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Remains:
+    """What a run has left undone."""
+
+    videos: int
+    segments: int
+    """About, of videos that were not cut yet."""
+    frames: int | None
+    """Of their results, likewise; None where a header does not say."""
+    seconds: float | None
+    """That one machine takes for them, at the speed of this run; None where nothing was measured."""
+    usd_per_hour: Decimal | None
+    """The mean of what this run paid for a machine; None where none ran."""
+    usd: Decimal | None
+    """What such a machine costs for so long; without boots and traffic."""
+    budget_usd: Decimal | None
+    """A budget that would do, boots, traffic and room included; None where it was not money that lacked."""
+    command: str
+    """That goes on."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Seconds:
+    """What a time will be: between low and high nine times in ten."""
+
+    low: float
+    middle: float
+    high: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Usd:
+    """What a sum will be, likewise."""
+
+    low: Decimal
+    middle: Decimal
+    high: Decimal
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlannedShare:
+    """What one job will take of a batch, or one machine of a GPU for the whole of it."""
+
+    name: str
+    """Of the input, or the GPU."""
+    frames: int | None = None
+    """Of the result, about."""
+    seconds: Seconds
+    """Of machines; of a GPU from the start to the end."""
+    cost_usd: Usd | None
+    """None where nothing is known of its price."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BatchPlan:
+    """What a batch was foreseen to take, before anything was rented."""
+
+    machines: int | None = None
+    """None where too little is known; the ranges then too."""
+    gpus: tuple[str, ...] = ()
+    """Of the machines, as they would be rented."""
+    seconds: Seconds | None = None
+    """From the start to the end of the last machine."""
+    cost_usd: Usd | None = None
+    boots: PlannedShare | None = None
+    jobs: tuple[PlannedShare, ...] = ()
+    one_machine: tuple[PlannedShare, ...] = ()
+    """The whole batch on one machine of each GPU that is known."""
+    uncounted: int = 0
+    """Videos of which nobody knows how long they are."""
+    fits_budget: bool | None = None
+    fits_deadline: bool | None = None
+    notes: tuple[str, ...] = ()
+    """What is not known, and what would fit."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,6 +255,12 @@ class Results:
     left: int = 0
     """Videos that this run left for another, by `max_files`."""
     cost_usd: Decimal = Decimal(0)
+    use_usd: dict[Use, Decimal] = field(default_factory=dict)
+    """Of all leases; adds up to `cost_usd`."""
+    remains: Remains | None = None
+    """None where nothing is unfinished."""
+    plan: BatchPlan | None = None
+    """Of a dry run, and of a run that rented."""
     jobs: tuple[JobResult, ...] = ()
     leases: tuple[LeaseResult, ...] = field(default=())
 

@@ -52,6 +52,7 @@ class Choice:
             gpu=self.offer.gpu_name,
             gpu_ram_mb=self.offer.gpu_ram_mb,
             cores=None if self.offer.cpu_cores is None else max(1, int(self.offer.cpu_cores)),
+            lasts_s=None if self.offer.duration_s is None else float(self.offer.duration_s),
         )
 
 

@@ -24,6 +24,7 @@ from uprez.market.vast.answers import Reply
 from uprez.market.vast.fields import row, text, whole
 from uprez.market.vast.limiter import INTERVALS, LIMITER, MARGIN_S, PENALTIES, Endpoint, Limiter
 from uprez.market.vast.records import Account, VastInstance, VastOffer
+from uprez.market.vast.shared import Shared
 
 LIMITS = Limits(connect_s=10, read_s=60, total_s=120, tries=1)
 """Of one try."""
@@ -60,6 +61,7 @@ class Vast:
         self._limits = limits
         self.limiter = limiter
         self._skew: timedelta | None = None
+        self._lists = Shared(self._listed, limiter.pause)
 
     def now(self) -> datetime:
         """Give the time by the server's clock, as its answers so far tell it."""
@@ -92,7 +94,13 @@ class Vast:
         return reply
 
     def instances(self) -> list[VastInstance]:
-        """List every instance of the account, all or nothing: what cannot be read whole raises Unclear."""
+        """List every instance of the account, all or nothing: what cannot be read whole raises Unclear.
+
+        Threads that ask while a list is on its way share the next one.
+        """
+        return list(self._lists.fresh())
+
+    def _listed(self) -> list[VastInstance]:
         found: dict[int, VastInstance] = {}
         seen: set[str] = set()
         token: str | None = None

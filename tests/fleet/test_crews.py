@@ -1,0 +1,170 @@
+"""Crews in virtual time: how long many videos take on many machines, what they cost, and what looking after them takes.
+
+`UPREZ_CREWS=20` tries more of them, `make fleet` 200 leases where there are 80 otherwise.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import re
+from dataclasses import replace
+from decimal import Decimal
+from functools import partial
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from crew import TIMING, Crew, Report, dearer, work
+from storm import STORMY, arm, state_folder
+from storm import TIMING as HASTY
+from uprez.market.vast import limiter
+from uprez.practice.faults import Armed
+from virtual import World, install
+
+CREWS = int(os.environ.get("UPREZ_CREWS", "1"))
+JOBS = 40
+BUDGETS = 10 * CREWS
+LEASES = 200 if os.environ.get("UPREZ_FLEET") else 80
+CORES, WATCHED_S = 0.3 * LEASES / 200, 120.0
+HIRED_S, LOOKED_AT_S = 240.0, 480.0
+"""By when all are rented, from a market in a hurry, and how long they are looked at."""
+
+
+@pytest.fixture(autouse=True)
+def virtual_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let nothing wait for real."""
+    install(monkeypatch)
+
+
+# --- forty jobs
+
+
+@pytest.mark.timeout(600 * CREWS)
+def test_forty_jobs_take_what_their_work_takes_and_no_machine_waits(tmp_path: Path) -> None:
+    """On a run without faults: within a tenth of work / sum of speeds + boot, and hardly a paid second without work."""
+    for seed in range(1, 1 + CREWS):
+        report = _forty(seed, tmp_path)
+        paid = report.paid
+        assert (report.code, len(paid)) == (0, 8)
+        boot_s = sum(each.boot_s for each in paid) / len(paid)
+        ideal_s = report.work_s / sum(each.speed for each in paid) + boot_s
+        assert report.makespan_s <= 1.1 * ideal_s
+        assert max(each.idle_s / each.gpu_s for each in paid) <= 0.05
+        assert report.world.bench.enhanced == []
+
+
+def _forty(seed: int, tmp_path: Path) -> Report:
+    rng = random.Random(seed)  # noqa: S311  no secret
+    frames = tuple(round(3500 * rng.lognormvariate(0, 0.6)) for _ in range(JOBS))
+    with state_folder(tmp_path) as folder:
+        return work(Crew(seed=seed, frames=frames, machines=8, timing=replace(TIMING, log_s=30)), folder)
+
+
+# --- money
+
+CHEAP_USD = Decimal("0.06")
+"""An hour of what is mostly rented."""
+FETCHED_USD = Decimal("0.15")
+"""What a lease is promised for its traffic, about."""
+
+
+@st.composite
+def crews(draw: st.DrawFn) -> Crew:
+    """Draw work for hours, and a budget for one lease or two, so that it is the budget that ends most runs."""
+    dear = draw(st.floats(2, 50))
+    first_usd = CHEAP_USD * Decimal(dear) * Decimal(HASTY.boot_s + HASTY.lease_s + HASTY.grace_s) / 3600 + FETCHED_USD
+    return Crew(
+        seed=draw(st.integers(0, 10**6)),
+        frames=tuple(draw(st.lists(st.integers(4000, 30000), min_size=1, max_size=5))),
+        machines=draw(st.integers(1, 4)),
+        budget_usd=(first_usd * draw(st.decimals("0.9", "2.5", places=2))).quantize(Decimal("0.001")),
+        slowest=draw(st.floats(0.2, 1)),
+        fastest=draw(st.floats(1, 3)),
+        dear=dear,
+        bid=draw(st.booleans()),
+        timing=replace(HASTY, log_s=60),
+    )
+
+
+faults = st.lists(st.sampled_from(STORMY), max_size=2)
+rises = st.lists(st.tuples(st.floats(60, 3000), st.decimals("1.05", "3", places=2)), max_size=2)
+
+
+@pytest.mark.timeout(600 * CREWS)
+@settings(max_examples=BUDGETS, deadline=None, suppress_health_check=list(HealthCheck))
+@given(crew=crews(), struck=faults, dearer_at=rises)
+def test_no_run_spends_more_than_its_budget(
+    crew: Crew, struck: list[str], dearer_at: list[tuple[float, Decimal]], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Whatever machines cost and how fast they are, which faults strike, and how much dearer they get meanwhile."""
+
+    def before(world: World) -> None:
+        for name in struck:
+            arm(world, name)
+        for seconds, times in dearer_at:
+            world.later(seconds, partial(dearer, world, times))
+
+    with state_folder(tmp_path_factory.getbasetemp()) as folder:
+        report = work(crew, folder, before=before)
+    assert report.billed_usd <= crew.budget_usd
+    assert report.code in (0, 1, 4, 5, 6)
+    left = [str(row["label"]) for row in report.world.market.rows()]
+    assert bool([label for label in left if label.startswith("uprez/")]) == (report.code == 6)
+
+
+def test_a_machine_that_stays_is_exit_6_and_what_it_costs_beyond_the_budget_is_told(tmp_path: Path) -> None:
+    """Nothing ends it, its own dead-man neither: the run ends with 6, and names the sum and the price of an hour."""
+
+    def before(world: World) -> None:
+        world.market.inject(Armed(name="500", endpoint="destroy", times=-1))
+        world.later(1500.0, partial(dearer, world, Decimal(20)))
+
+    crew = Crew(seed=3, frames=(60000,), machines=1, budget_usd=Decimal("0.9"), dear=20, timing=HASTY)
+    with state_folder(tmp_path) as folder:
+        report = work(crew, folder, before=before)
+    assert report.code == 6
+    assert report.billed_usd > crew.budget_usd
+    told = re.search(r"\[WARN\] \$(\S+) beyond the budget of \$0.9 are spent already", report.said)
+    assert told is not None
+    # That it costs more is seen at the next look: ten seconds of it are reckoned at the old price.
+    assert Decimal(told[1]) >= report.billed_usd - crew.budget_usd - Decimal("0.04")
+    assert re.search(r"instance \d+ may go on billing: \$\S+ so far, \$\S+ an hour from now on", report.said)
+
+
+# --- two hundred leases
+
+
+@pytest.mark.timeout(600)
+def test_many_leases_take_one_list_a_look_and_less_than_a_third_of_a_core(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only the controller's own code is counted, without the market and the machines of this test."""
+    usual = dict(limiter.INTERVALS)
+    for name in ("search", "create", "account", "list"):
+        monkeypatch.setitem(limiter.INTERVALS, name, 0.01)
+
+    def before(world: World) -> None:
+        world.later(HIRED_S, partial(limiter.INTERVALS.update, usual))
+
+    with state_folder(tmp_path) as folder:
+        crew = Crew(
+            seed=1,
+            frames=(6000,) * 100,
+            machines=LEASES,
+            budget_usd=Decimal(1000),
+            offered=320,
+            boot_s=(20.0, 60.0),
+            limits=False,
+        )
+        report = work(crew, folder, before=before, until_s=LOOKED_AT_S)
+    full = [each for each in report.samples if each.leases == LEASES and each.at_s >= report.began_s + HIRED_S]
+    assert full[-1].at_s - full[0].at_s >= WATCHED_S
+    for before, after in pairwise(full):
+        seconds = after.at_s - before.at_s
+        assert (after.cpu_s - before.cpu_s) / seconds <= CORES
+        assert after.asked["LIST"] - before.asked["LIST"] <= seconds / TIMING.poll_s
+        assert after.reads - before.reads <= 1.1 * LEASES * seconds / TIMING.status_s
