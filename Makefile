@@ -65,7 +65,7 @@ fuzz: setup ## 10,000 damaged small videos through probe and decode (FUZZ_ARGS="
 	$(BIN)/python tools/fuzz.py $(FUZZ_ARGS)
 
 fleet: setup materials wheelhouse ## 200 batches foreseen and played, 200 leases looked after in virtual time, long runs of the verbs
-	UPREZ_FLEET=1 $(BIN)/python -m pytest -rP tests/fleet/test_outlook.py tests/fleet/test_crews.py tests/e2e/test_verbs.py
+	UPREZ_FLEET=1 $(BIN)/python -m pytest -rP tests/fleet/test_outlook.py tests/fleet/test_crews.py tests/e2e/test_verbs.py tests/e2e/test_detach.py
 
 guards: setup materials ## guards taken out of copies of uprez, and the tests that must then fail
 	$(BIN)/python tools/guards.py

@@ -163,6 +163,7 @@ def table(played: Played, seed: int) -> str:
         f"{HEADING}\n\n"
         f"Three videos of {FRAMES} frames in {segments} segments, through realesr-animevideov3, x2 (seed {seed}).\n"
         f"SIGKILL of the controller {len(played.kills)} times, after (segments that counted then): {kills}.\n"
-        f"Then one start, {played.seconds:.0f} s: {verdict}. Workers began\n{played.begun} segments in all"
-        f" ({segments} count; the others were under way at a kill, or published and not yet looked at).\n"
+        f"Then one start, {played.seconds:.0f} s: {verdict}.\n"
+        f"{played.begun} of {segments} segments were seen being begun; of the others a controller was killed\n"
+        "before it could tell.\n"
     )

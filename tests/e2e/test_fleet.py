@@ -6,6 +6,7 @@ import io
 import os
 import re
 from collections import Counter
+from contextlib import closing
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 from cloud import Ran
 from house import write_clip
 from rented import QUICK, Act, Rented, rented, versioned
+from uprez.fleet.ledger import Ledger
 from uprez.practice.faults import Armed
 
 __all__ = ["rented", "versioned"]  # fixtures: pytest finds them by name
@@ -145,6 +147,9 @@ def test_a_batch_survives_its_machines(rented: Rented) -> None:
     assert sum((Decimal(str(lease["cost_usd"])) for lease in leases), Decimal(0)) <= Decimal(1)
     kept = [key.rpartition(".")[2] for key in rented.cloud.keys(".uprez/jobs/") if "/evidence/" in key]
     assert {"json", "png"} <= set(kept), "why the black ones do not count is kept"
+    with closing(Ledger(rented.cloud.house.top / "state" / "ledger.sqlite")) as ledger:
+        banned = [ban for ban in ledger.bans() if ban.until > ban.banned_at]
+    assert [str(ban.evidence).rpartition(".")[2] for ban in banned] == ["json"], "the liar alone, with its evidence"
     assert segments <= computed(ran), ran.text
     assert "refused" in accounted(rented, ran), ran.text
     same_as_here(rented)

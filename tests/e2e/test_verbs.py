@@ -93,6 +93,7 @@ def test_a_killed_batch_goes_on_from_anywhere_with_its_options(house: House, cli
     assert len(batches(house)) == 2, "a batch of which nothing is left begins none"
 
 
+@LONG
 def test_a_living_batch_is_not_gone_on_with(house: House, clip: MakeClip) -> None:
     """While its controller lives: code 2, and its pid."""
     clip(frames=60)
@@ -133,6 +134,7 @@ def test_a_batch_is_cancelled(house: House, clip: MakeClip) -> None:
     assert house.results(again)["jobs"][0]["segments_adopted"] >= 1
 
 
+@LONG
 def test_a_run_that_does_not_hear_is_killed_and_cleared_up_after(house: House, clip: MakeClip) -> None:
     """With --force a stopped process is killed after a while, and its machine given back."""
     clip(frames=60)
@@ -146,6 +148,7 @@ def test_a_run_that_does_not_hear_is_killed_and_cleared_up_after(house: House, c
     assert house.processes() == []
 
 
+@LONG
 def test_what_a_dead_run_left_is_given_back_by_cancel(house: House, clip: MakeClip) -> None:
     """Nobody is there to be asked: its machine is ended all the same, and that is said."""
     clip(frames=60)
@@ -160,6 +163,7 @@ def test_what_a_dead_run_left_is_given_back_by_cancel(house: House, clip: MakeCl
     assert "[OK] No batch runs on this computer" in house.uprez("cancel").out
 
 
+@LONG
 def test_a_running_batch_shows_how_far_it_is(house: House, clip: MakeClip) -> None:
     """Status names it, its process and its frames, in columns and as JSON; afterwards nothing runs."""
     clip(frames=60)
@@ -182,6 +186,7 @@ def test_a_running_batch_shows_how_far_it_is(house: House, clip: MakeClip) -> No
     assert json.loads(house.uprez("status", "--json").out)["batches"] == []
 
 
+@LONG
 def test_the_log_is_followed_to_its_end_and_stays(house: House, clip: MakeClip) -> None:
     """While the run works its lines come; afterwards the same are there by lease, by job and by input's name."""
     clip(frames=60)

@@ -91,3 +91,11 @@ def test_what_cannot_be_found_out_refuses_nothing() -> None:
     """An old driver may not say; a machine that cannot end itself is said aloud."""
     assert admission.refusal(Machine(disk_free_gb=20.0), OFFER) is None
     assert "cannot end itself" in admission.warnings(replace(MACHINE, own_key_works=False))[0]
+
+
+@pytest.mark.parametrize(("works", "alone", "refused"), [(True, True, False), (False, True, True), (None, True, True)])
+def test_who_cannot_end_itself_is_not_left_alone(works: bool | None, alone: bool, refused: bool) -> None:
+    """A machine whose own key does not work, or of which nobody knows, would bill for as long as nobody looks."""
+    machine = replace(MACHINE, own_key_works=works)
+    assert (admission.refusal(machine, OFFER, alone=alone) is not None) is refused
+    assert admission.refusal(machine, OFFER) is None, "a watched one is given back by its controller"

@@ -1,6 +1,6 @@
 """Crews in virtual time: how long many videos take on many machines, what they cost, and what looking after them takes.
 
-`UPREZ_CREWS=20` tries more of them, `make fleet` 200 leases where there are 80 otherwise.
+`UPREZ_CREWS=20` tries more of them, `make fleet` 200 leases where there are 100 otherwise.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from virtual import World, install
 CREWS = int(os.environ.get("UPREZ_CREWS", "1"))
 JOBS = 40
 BUDGETS = 10 * CREWS
-LEASES = 200 if os.environ.get("UPREZ_FLEET") else 80
+LEASES = 200 if os.environ.get("UPREZ_FLEET") else 100
 CORES, WATCHED_S = 0.3 * LEASES / 200, 120.0
 HIRED_S, LOOKED_AT_S = 240.0, 480.0
 """By when all are rented, from a market in a hurry, and how long they are looked at."""

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from uprez.config.layers import load
+from uprez.errors import UsageError
 from uprez.fleet import markets
 from uprez.fleet.markets import CPU, GPU, Place
 from uprez.market.local import LocalMarket
@@ -22,3 +23,25 @@ def test_memory_is_said_of_this_machine_alone(tmp_path: Path, monkeypatch: pytes
     sheets = [markets.sheet(settings, place) for place in (here, rented)]
     assert [(sheet.memory_bytes, sheet.families) for sheet in sheets] == [(2 << 30, CPU), (None, GPU)]
     assert markets.sheet(load({}), here).memory_bytes is None
+
+
+@pytest.mark.parametrize(
+    ("flags", "token", "words"),
+    [
+        ({"market": "local"}, "", "for rented machines"),
+        ({"market": "vast", "type": "bid"}, "", "no interruptible machines"),
+        ({"market": "vast"}, "temporary", "keys of the bucket that last"),
+    ],
+)
+def test_what_cannot_be_left_to_machines_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flags: dict[str, str], token: str, words: str
+) -> None:
+    """Before anything is rented, with the next step."""
+    monkeypatch.chdir(tmp_path)
+    values = {"VAST_API_KEY": "k", "B2_BUCKET": "films", "AWS_ACCESS_KEY_ID": "id", "AWS_SECRET_ACCESS_KEY": "s"}
+    for name, value in {**values, "AWS_SESSION_TOKEN": token}.items():
+        monkeypatch.setenv(name, value)
+    markets.check_detach(load(flags))
+    with pytest.raises(UsageError, match=words) as caught:
+        markets.check_detach(load({**flags, "wait": False}))
+    assert caught.value.hint
