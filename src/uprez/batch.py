@@ -324,7 +324,8 @@ def _restore(batch: Batch, home: Home, told: Mapping[str, Done]) -> None:
 def _clear_up(home: Home, job: str) -> None:
     """Remove what led to a finished job's result, unless it may be another machine's, which makes it once more."""
     written = (meta.modified for meta in home.state.listing(keys.job_prefix(job)))
-    if not home.remote or all(time and utc_now() - time > QUIET for time in written):
+    now = utc_now() + timedelta(seconds=home.skew_s)
+    if not home.remote or all(time and now - time > QUIET for time in written):
         checks.clean(home, job)
 
 

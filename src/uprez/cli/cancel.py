@@ -129,19 +129,16 @@ def _signal(found: Controller, number: signal.Signals) -> None:
 
 def _end_detached(places: Places, batch: str, console: Console) -> bool:
     """Give back the machines that a batch was left to; says whether one may have stayed."""
-    from uprez.fleet import lease as leases
+    from dataclasses import replace
+
+    from uprez.fleet import detached
 
     async def each() -> bool:
         stuck = False
         for market in places.markets:
-            for row in places.ledger.leases(batch):
-                if row.state == "gone" or row.place != market.place:
-                    continue
-                try:
-                    await leases.give_back(market, places.ledger, row, console, "cancelled")
-                except (BillingError, leases.Unsettled) as error:
-                    stuck = True
-                    console.error(str(error), "uprez reap looks again")
+            found = await detached.look(market, places.ledger, None, batch)  # its place may be out of reach
+            doomed = [replace(one, over=one.over or "cancelled") for one in found]
+            stuck = await detached.end(market, places.ledger, None, console, doomed) or stuck
         return stuck
 
     return asyncio.run(each())

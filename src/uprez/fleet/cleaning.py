@@ -71,7 +71,7 @@ def in_store(home: Home, rows: Iterable[LeaseRow], locks: Path, *, older_s: floa
     `rows` are the leases that this machine's ledger has open, `over` the ids of those that it has seen end.
     """
     groups = _grouped(home)
-    now = utc_now() + timedelta(seconds=home.state.skew_s if isinstance(home.state, BucketStore) else 0.0)
+    now = utc_now() + timedelta(seconds=home.skew_s)
     held = {row.id for row in rows if row.detached or is_controlled(locks, row.batch)}
     aged = {name: _age_s(group, now) for name, group in groups.items()}
     living = [

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from uprez.report.console import Console
-from uprez.store.bucket import BucketStore
 from uprez.store.open import Home
 
 ROOM = 3
@@ -30,7 +29,7 @@ def in_bytes(size: int) -> str:
 
 def _skew(home: Home, console: Console) -> None:
     """A store refuses what is signed by a clock that is far off; the URLs of workers follow the store's own."""
-    skew = home.state.skew_s if isinstance(home.state, BucketStore) else 0.0
+    skew = home.skew_s
     if abs(skew) > SKEW_S:
         way = "behind" if skew > 0 else "ahead of"
         console.warn(f"This machine's clock is {abs(skew) / 60:.0f} minutes {way} the store's: set it right")

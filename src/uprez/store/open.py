@@ -60,6 +60,11 @@ class Home:
         """Say whether every look costs a request."""
         return self.root is None
 
+    @property
+    def skew_s(self) -> float:
+        """The clock that dates its objects, minus ours; 0 as far as nothing else is known."""
+        return self.state.skew_s if isinstance(self.state, BucketStore) else 0.0
+
     def shown(self, name: str) -> str:
         """Name an output for people."""
         return str(self.root / name) if self.root else f"{self.outputs.url.rstrip('/')}/{name}"
