@@ -1,6 +1,6 @@
 # Needs Python 3.11 or later with venv, git and make; everything else comes into .venv from requirements/dev.txt.
 PYTHON ?= python3
-PYTEST_ARGS ?= -n 3 --maxschedchunk 1
+PYTEST_ARGS ?= -n 4 --maxschedchunk 1
 BENCH_ARGS ?=
 KILLS_ARGS ?=
 LARGE_ARGS ?=
@@ -16,9 +16,12 @@ PINS := requirements/dev.txt
 WORKER_PINS := src/uprez/market/pins
 WHEELHOUSE := .cache/wheelhouse
 
+# The tests start hundreds of processes: what is compiled once serves them all, whatever the shell's own Pythons do.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo demo-cloud test check bench kills large memory media-matrix likeness fuzz fleet guards faults live materials wheelhouse setup lock pins clean
+.PHONY: help demo demo-cloud test check bench kills large memory media-matrix likeness fuzz longer fleet guards faults live materials wheelhouse setup lock pins clean
 
 help: ## print this list
 	@echo "uprez: make ..."
@@ -44,10 +47,11 @@ bench: setup materials ## uprez beside its peers and the machine's limits (BENCH
 	$(BIN)/python tools/bench.py $(BENCH_ARGS)
 
 kills: setup materials ## kill worker and controller at random moments and at every call (KILLS_ARGS="--write docs/kills.md" keeps the table)
+	UPREZ_LONG=kills $(BIN)/python -m pytest $(PYTEST_ARGS) -m long tests/e2e
 	$(BIN)/python tools/kills.py $(KILLS_ARGS)
 
 faults: setup materials ## every fault of the store at every kind of request, one by one
-	UPREZ_ALL_FAULTS=1 $(BIN)/python -m pytest -n 2 -k fault_of_the_store tests/e2e/test_buckets.py
+	UPREZ_LONG=faults $(BIN)/python -m pytest $(PYTEST_ARGS) -m long tests/e2e/test_buckets.py
 
 large: setup materials ## 12 GB, 5 GB and a byte, 20,000 objects (LARGE_ARGS="--write docs/large.md" keeps the table)
 	$(BIN)/python tools/large.py $(LARGE_ARGS)
@@ -64,8 +68,11 @@ likeness: setup materials ## good clips that are hard to judge, and wrong pictur
 fuzz: setup ## 10,000 damaged small videos through probe and decode (FUZZ_ARGS="--write docs/fuzz.md" keeps the table)
 	$(BIN)/python tools/fuzz.py $(FUZZ_ARGS)
 
-fleet: setup materials wheelhouse ## 200 batches foreseen and played, 200 leases looked after in virtual time, long runs of the verbs
-	UPREZ_FLEET=1 $(BIN)/python -m pytest -rP tests/fleet/test_outlook.py tests/fleet/test_crews.py tests/e2e/test_verbs.py tests/e2e/test_detach.py
+longer: setup materials wheelhouse ## the tests that the suite leaves out, since it takes a sample of their kind
+	UPREZ_LONG=longer $(BIN)/python -m pytest $(PYTEST_ARGS) -m long tests
+
+fleet: setup materials wheelhouse ## 200 batches foreseen and played, 300 storms, 110 runs and 200 leases in virtual time, long runs of the verbs
+	UPREZ_LONG=fleet $(BIN)/python -m pytest $(PYTEST_ARGS) tests/fleet/test_outlook.py tests/fleet/test_crews.py tests/fleet/test_seasons.py tests/fleet/test_storms.py tests/e2e/test_verbs.py tests/e2e/test_detach.py
 
 guards: setup materials ## guards taken out of copies of uprez, and the tests that must then fail
 	$(BIN)/python tools/guards.py

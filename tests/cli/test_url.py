@@ -123,7 +123,7 @@ def test_a_market_that_is_to_come_is_no_hindrance(local: Home, command: Command,
     assert command("url", "4455")[0] == 0
 
 
-@pytest.mark.parametrize("encoding", ["utf-8", "cp1251:strict", "ascii:strict"])
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii:strict"])
 def test_every_name_has_a_plain_url(local: Home, command: Command, encoding: str) -> None:
     """The URL is ASCII and names the file, and a list works, whatever the console can show."""
     for number, name in enumerate(places.NAMES):

@@ -80,7 +80,7 @@ CHOICES = st.sampled_from([(name, text) for name, text in (*TEXTS.items(), *OTHE
 
 
 @pytest.mark.usefixtures("account")
-@settings(deadline=None, max_examples=150, suppress_health_check=[*HealthCheck])
+@settings(deadline=None, max_examples=60, suppress_health_check=[*HealthCheck])
 @given(chosen=st.dictionaries(st.sampled_from(LAYERS), st.lists(CHOICES, max_size=4)))
 def test_what_is_kept_means_the_same(chosen: dict[str, list[tuple[str, str]]], folder: Path) -> None:
     """Whatever the layers say, the settings that are read again are those that were kept."""

@@ -96,7 +96,7 @@ class Cloud:
         return Ran(code=code, text=said.getvalue())
 
 
-@pytest.fixture(params=[False, True], ids=["plain", "versioned"])
+@pytest.fixture(params=[pytest.param(False, marks=pytest.mark.long("longer")), True], ids=["plain", "versioned"])
 def versioned(request: pytest.FixtureRequest) -> bool:
     """Whether the bucket keeps versions, as B2's do."""
     return bool(request.param)

@@ -21,7 +21,8 @@ from house import REPO
 from uprez import batch
 from uprez.config.layers import load
 from uprez.config.settings import Settings, Timing
-from uprez.fleet.ledger import LeaseRow, Ledger
+from uprez.fleet.ledger import Ledger
+from uprez.fleet.rows import LeaseRow
 from uprez.market.vast import limiter
 from uprez.practice import Clock, Market, Meter, Options, PracticeServer, Processes, image
 from uprez.practice.faults import Armed

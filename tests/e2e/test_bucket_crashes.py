@@ -19,6 +19,7 @@ def pins(cloud: Cloud) -> list[str]:
     return [key for key in cloud.keys(".uprez/jobs/") if "/segment-" in key and key.endswith(".json")]
 
 
+@pytest.mark.long("kills")
 def test_a_killed_worker_is_replaced(cloud: Cloud, clip: MakeClip) -> None:
     """The same run rents anew and finishes; segments that counted are not computed again."""
     cloud.put("input/clip.mp4", clip(frames=60))
@@ -32,6 +33,7 @@ def test_a_killed_worker_is_replaced(cloud: Cloud, clip: MakeClip) -> None:
     check(cloud, "output/clip.x4.mp4", 60)
 
 
+@pytest.mark.long("kills")
 def test_a_killed_controller_loses_nothing(cloud: Cloud, clip: MakeClip) -> None:
     """The next run adopts what was published, computes only the rest, and finishes."""
     cloud.put("input/clip.mp4", clip(frames=60))
@@ -48,6 +50,7 @@ def test_a_killed_controller_loses_nothing(cloud: Cloud, clip: MakeClip) -> None
     assert cloud.house.processes() == []
 
 
+@pytest.mark.long("kills")
 def test_ctrl_c_gives_the_machine_back(cloud: Cloud, clip: MakeClip) -> None:
     """An interrupted run exits 130 with nothing left running, and no sheet with signed URLs stays in the bucket."""
     cloud.put("input/clip.mp4", clip(frames=60))
@@ -64,6 +67,7 @@ def test_ctrl_c_gives_the_machine_back(cloud: Cloud, clip: MakeClip) -> None:
     check(cloud, "output/clip.x4.mp4", 60)
 
 
+@pytest.mark.long("longer")
 def test_two_laptops_on_one_bucket_both_end_well(cloud: Cloud, clip: MakeClip) -> None:
     """Two machines at the same work may both pay; neither fails, and one result is there."""
     cloud.put("input/clip.mp4", clip(frames=60))

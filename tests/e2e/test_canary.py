@@ -240,6 +240,7 @@ def test_temporary_credentials_stay_here_but_for_what_their_urls_must_say(
     assert seen.canary.found == set()
 
 
+@pytest.mark.long("longer")
 def test_a_leak_is_seen(rented: Rented, webhook: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Planted: a secret in the environment and in a command line, the sheet in a file and in one without a name."""
     usual, key = launch.environment, rented.market.key

@@ -8,6 +8,7 @@ from contextlib import closing
 from pathlib import Path
 
 import av
+import pytest
 
 from house import House, MakeClip
 from paper import intended
@@ -44,6 +45,7 @@ def test_a_killed_worker_is_replaced(house: House, clip: MakeClip) -> None:
     assert count(house.outputs / "clip.x4.mp4") == 60
 
 
+@pytest.mark.long("kills")
 def test_a_killed_controller_loses_nothing(house: House, clip: MakeClip) -> None:
     """The next run ends the orphan, adopts what was published, computes only the rest, and finishes."""
     clip(frames=60)
@@ -76,6 +78,7 @@ def test_ctrl_c_gives_the_machine_back(house: House, clip: MakeClip) -> None:
     assert house.results(again)["jobs"][0]["segments_adopted"] >= 1
 
 
+@pytest.mark.long("longer")
 def test_a_closed_console_does_not_stop_the_work(house: House, clip: MakeClip) -> None:
     """When the reader of its output goes away, the run still finishes and gives the machine back."""
     clip(frames=60)

@@ -130,7 +130,7 @@ def test_a_detached_batch_ends_by_itself(rented: Rented, off: str) -> None:
     assert "Nothing is rented" in again.text
 
 
-@pytest.mark.skipif(not os.environ.get("UPREZ_FLEET"), reason="takes long: make fleet")
+@pytest.mark.long("fleet")
 @pytest.mark.timeout(300)
 def test_a_detached_batch_is_cancelled_and_gone_on_with(rented: Rented) -> None:
     """The only one needs no number; its machine goes, what it published counts, and resuming it does the rest."""

@@ -9,10 +9,13 @@ import pytest
 
 from house import House, MakeClip
 
+LONG = pytest.mark.long("longer")
 KINDS = [
     (("--codec", "av1", "--encoder-preset", "10", "--crf", "40"), "av1", "yuv420p"),
-    (("--codec", "av1", "--pix-fmt", "yuv420p10le"), "av1", "yuv420p10le"),
-    (("--codec", "prores", "--encoder-preset", "lt", "--container", "mov"), "prores", "yuv422p10le"),
+    pytest.param(("--codec", "av1", "--pix-fmt", "yuv420p10le"), "av1", "yuv420p10le", marks=LONG),
+    pytest.param(
+        ("--codec", "prores", "--encoder-preset", "lt", "--container", "mov"), "prores", "yuv422p10le", marks=LONG
+    ),
     (("--codec", "prores", "--encoder-preset", "4444"), "prores", "yuv444p12le"),
     (("--codec", "h264", "--encoder-preset", "ultrafast", "--crf", "30"), "h264", "yuv420p"),
 ]

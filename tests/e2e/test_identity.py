@@ -20,6 +20,7 @@ from uprez.config.layers import load
 from uprez.config.settings import Secret
 from uprez.report.console import Console
 
+LONG = pytest.mark.long("longer")
 Run = Callable[..., str]
 
 
@@ -62,7 +63,14 @@ def test_another_laptop_loses_no_work(run: Run, house: House, monkeypatch: pytes
     assert "Skipping clip.mp4: already done" in run()
 
 
-@pytest.mark.parametrize("change", [{"scale": "3"}, {"model": "identity", "scale": "1"}, {"crf": 30}])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"scale": "3"},
+        pytest.param({"model": "identity", "scale": "1"}, marks=LONG),
+        pytest.param({"crf": 30}, marks=LONG),
+    ],
+)
 def test_other_pictures_are_another_job(run: Run, change: dict[str, Any]) -> None:
     """Scale, model and quality make another output, so they make another job."""
     assert "Created instance" in run(**change)

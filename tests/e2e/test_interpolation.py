@@ -131,6 +131,7 @@ def wanted(source: Sequence[str]) -> list[tuple[int, str | None]]:
 
 
 @pytest.mark.slow
+@pytest.mark.long("longer")
 def test_uneven_times_stay_uneven_however_the_work_is_cut(stocked: House) -> None:
     """Twice the frames of a clip with its own clock, in one piece and in many that were interrupted: the same frames.
 

@@ -118,6 +118,7 @@ def test_finished_work_is_skipped(house: House, clip: MakeClip) -> None:
     assert house.results(again)["leases"] == []
 
 
+@pytest.mark.long("longer")
 def test_a_touched_and_copied_input_is_the_same_job(house: House, clip: MakeClip) -> None:
     """Neither a new inode nor a new time makes new work; a changed option does."""
     source = clip()
@@ -291,6 +292,7 @@ def test_an_unwritable_output_folder_is_found_before_the_work(house: House, clip
 
 
 @pytest.mark.slow
+@pytest.mark.long("longer")
 def test_the_real_network_runs_the_whole_way(house: House, materials: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Real-ESRGAN's weights, fetched by hash once, enlarge a real clip; its detail is not a resampler's."""
     shutil.copy(materials / "carphone_pristine.mp4", house.inputs / "phone.mp4")
@@ -315,6 +317,7 @@ def first_luma(path: Path) -> NDArray[np.uint8]:
         return frame.to_ndarray()[: frame.height]
 
 
+@pytest.mark.long("longer")
 def test_a_constant_rate_is_the_same_in_one_piece_and_in_many(house: House, clip: MakeClip) -> None:
     """--cfr repeats and leaves out frames at exact times, the sound stays, and the name says it; pieces equal one."""
     source = clip()

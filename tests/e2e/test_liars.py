@@ -21,6 +21,7 @@ from uprez.market import local
 from uprez.media import ladders
 from uprez.report.console import Console
 
+LONG = pytest.mark.long("longer")
 LIAR = Path(__file__).parent / "liar"
 Run = Callable[..., tuple[int, str]]
 MakeRun = Callable[..., Run]
@@ -88,9 +89,9 @@ def due(house: House, run: Run) -> list[tuple[int, bytes]]:
     [
         ("black", "black"),
         ("shifted", "shows the source's frame 1 earlier"),
-        ("swapped", "has its two chroma planes swapped|has red and blue swapped"),
-        ("another", "does not look like|shows the frame"),
-        ("truncated", "packets, the plan says 12|cannot be read|damaged"),
+        pytest.param("swapped", "has its two chroma planes swapped|has red and blue swapped", marks=LONG),
+        pytest.param("another", "does not look like|shows the frame", marks=LONG),
+        pytest.param("truncated", "packets, the plan says 12|cannot be read|damaged", marks=LONG),
     ],
 )
 def test_pictures_that_are_not_the_sources_do_not_count(

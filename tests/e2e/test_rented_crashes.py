@@ -1,6 +1,6 @@
 """Whatever kills or interrupts the controller of a rented machine: the machine goes, and the work goes on.
 
-`make kills` does this at every call (docs/kills.md); here are the sharpest moments.
+`make kills` does this at every call (docs/kills.md); here are the sharpest moments, of which the suite takes one.
 """
 
 from __future__ import annotations
@@ -50,11 +50,16 @@ def rent(tmp_path: Path, s3_server: S3Server) -> Iterator[MakeRented]:
 @pytest.mark.parametrize(
     "moment",
     [
-        Moment(endpoint="create"),
         Moment(endpoint="create", when="after"),
-        Moment(endpoint="list", since="create"),
-        Moment(endpoint="destroy"),
-        Moment(endpoint="destroy", when="after"),
+        *(
+            pytest.param(moment, marks=pytest.mark.long("kills"))
+            for moment in (
+                Moment(endpoint="create"),
+                Moment(endpoint="list", since="create"),
+                Moment(endpoint="destroy"),
+                Moment(endpoint="destroy", when="after"),
+            )
+        ),
     ],
     ids=lambda moment: moment.title,
 )
@@ -113,6 +118,7 @@ def test_an_interrupted_start_still_gives_back_what_an_earlier_run_left(rent: Ma
     assert rented.faults() == []
 
 
+@pytest.mark.long("kills")
 def test_a_reader_that_stops_reading_stops_neither_lease_nor_signal(rent: MakeRented) -> None:
     """With a full pipe the lease is renewed all the same; a closed terminal's SIGHUP gives the machine back: 130."""
     rented = rent(lease_s=4)

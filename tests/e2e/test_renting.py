@@ -50,6 +50,7 @@ STEPS = (
     r"\[OK\] Batch processing complete",
 )
 """What the system that uprez supersedes shows, in its order."""
+LONG = pytest.mark.long("longer")
 NOTHING = "nothing was rented"
 LIAR = Path(__file__).parent / "liar"
 
@@ -193,7 +194,7 @@ DEAD = {"boot_cdi": "it could not start", "boot_bad_image": "it could not start"
 
 @pytest.mark.parametrize(
     ("faults", "said"),
-    [(UNFIT, ()), (DEAD, ("failed to inject CDI devices", "manifest unknown"))],
+    [pytest.param(UNFIT, (), marks=LONG), (DEAD, ("failed to inject CDI devices", "manifest unknown"))],
     ids=["unfit", "dead"],
 )
 def test_machines_that_are_not_what_was_rented_are_given_back(
@@ -228,7 +229,7 @@ def moved_on(rented: Rented, ran: Ran, reasons: tuple[str, ...]) -> None:
     ("lie", "reason"),
     [
         ("shifted", "it gets no more work: segment 1: frame .* shows the source's frame 1 earlier"),
-        ("dies", "it gets no more work: the encoder was struck by the test"),
+        pytest.param("dies", "it gets no more work: the encoder was struck by the test", marks=LONG),
     ],
 )
 def test_a_machine_that_does_not_do_its_work_right_gets_no_more(
@@ -252,6 +253,7 @@ def slowly(rented: Rented) -> None:
     rented.cloud.proxy.fail("PUT", "slow", times=9, key="/segment-")
 
 
+@LONG
 def test_machines_that_go_away_are_replaced(rented: Rented, clip: Path) -> None:
     """A container that dies, a host that is gone: what counts is kept, another machine does the rest."""
     slowly(rented)
@@ -345,6 +347,7 @@ def test_a_budget_that_ends_on_the_way_keeps_what_counts(rented: Rented, clip: P
     rented.settled(ran, again)
 
 
+@LONG
 def test_several_short_leases_finish_a_job(rented: Rented, clip: Path) -> None:
     """`max_runtime` bounds each lease; that one ends by it says nothing against its machine."""
     rented.cloud.proxy.delay_s = 2

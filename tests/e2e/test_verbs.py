@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 import signal
@@ -23,7 +22,7 @@ from uprez.fleet.ledger import Ledger
 if TYPE_CHECKING:
     from s3_server import S3Server
 
-LONG = pytest.mark.skipif(not os.environ.get("UPREZ_FLEET"), reason="takes long: make fleet")
+LONG = pytest.mark.long("fleet")
 SLOWLY = ("--model", "lanczos", "--scale", "4", "--codec", "hevc", "--segment-frames", "6")
 
 
@@ -85,7 +84,7 @@ def test_a_killed_batch_goes_on_from_anywhere_with_its_options(house: House, cli
     assert (house.outputs / "clip.x4.mp4").exists()
     second, _ = batches(house)
     assert (second["continues"], second["state"], second["exit_code"]) == (first["batch"], "ended", 0)
-    assert second["jobs"] == {"done": 1, "skipped": 0, "failed": 0, "unfinished": 0}
+    assert second["jobs"] == {"done": 1, "skipped": 0, "failed": 0, "unfinished": 0, "detached": 0}
     for arguments in ((), (first["batch"][:4],)):
         again = house.uprez("resume", *arguments)
         assert again.code == 0
@@ -105,6 +104,7 @@ def test_a_living_batch_is_not_gone_on_with(house: House, clip: MakeClip) -> Non
     run.communicate(timeout=60)
 
 
+@pytest.mark.long("kills")
 def test_of_two_that_resume_at_once_exactly_one_works(house: House, clip: MakeClip) -> None:
     """Two real processes for one batch: one goes on, the other is refused and names it."""
     clip(frames=60)

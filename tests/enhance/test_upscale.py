@@ -79,8 +79,8 @@ def reference(files: tuple[Path, Path], rgb: NDArray[np.float32]) -> NDArray[np.
 @pytest.mark.parametrize(
     ("clip", "number", "size"),
     [
-        ("bikes.mp4", 3, (320, 136)),
-        ("bikes.mp4", 120, (320, 136)),
+        pytest.param("bikes.mp4", 3, (320, 136), marks=pytest.mark.long("longer")),
+        pytest.param("bikes.mp4", 120, (320, 136), marks=pytest.mark.long("longer")),
         ("bigbuckbunny.mp4", 60, (320, 180)),
     ],
 )

@@ -23,7 +23,7 @@ FIRST = 1_000_000
 @pytest.mark.timeout(180)
 def test_damaged_files_end_in_a_right_result_or_in_a_clean_error() -> None:
     """Every file that once failed, then some seconds of others: none crashes, hangs, fills the memory or lies."""
-    seconds = os.environ.get("UPREZ_FUZZ_SECONDS", "20")
+    seconds = os.environ.get("UPREZ_FUZZ_SECONDS", "10")
     command = [sys.executable, str(TOOLS / "fuzz.py"), "--first", str(FIRST), "--count", "1000000"]
     command += ["--seconds", seconds, "--children", "1"]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=170, check=False)

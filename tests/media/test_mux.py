@@ -220,6 +220,7 @@ def test_segments_of_two_settings_are_refused(
     assert not (tmp_path / "mixed.mp4").exists()
 
 
+@pytest.mark.long("longer")
 @pytest.mark.parametrize("name", ["clip.mp4", "clip.mkv"])
 def test_six_hundred_pieces_end_at_the_right_time(
     tmp_path: Path, make_clip: MakeClip, make_segments: Callable[..., Made], name: str

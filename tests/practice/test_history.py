@@ -157,7 +157,7 @@ class History:
         assert abs(sum(Decimal(str(row["amount"])) for row in days) - market.spent_usd()) < Decimal("1e-9")
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True)
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True)
 @given(st.lists(OPERATIONS, min_size=8, max_size=40))
 def test_the_books_agree_with_the_history(operations: list[tuple[object, ...]]) -> None:
     """Credit and bills add up exactly, no GPU is let twice, what is gone stays gone, and rows show what runs."""
