@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, replace
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 
-import uprez
 from uprez import background
 from uprez.config.saved import saved
 from uprez.config.settings import Settings
@@ -30,7 +29,6 @@ from uprez.errors import (
     UprezError,
     UsageError,
 )
-from uprez.fleet import bill as bills
 from uprez.fleet import (
     checks,
     cleaning,
@@ -45,65 +43,34 @@ from uprez.fleet import (
     provisions,
     readiness,
     reconcile,
-    remains,
+    reporting,
     resume,
     uploads,
 )
 from uprez.fleet.batches import summary
-from uprez.fleet.intake import Intake, take_in
+from uprez.fleet.intake import take_in
 from uprez.fleet.interrupt import Interrupts
-from uprez.fleet.ledger import DetachedRow, LeaseRow, Ledger, UploadLog, batch_lock, utc_now
+from uprez.fleet.ledger import Ledger, UploadLog, utc_now
+from uprez.fleet.locks import batch_lock
 from uprez.fleet.loop import Loop
 from uprez.fleet.markets import Place
-from uprez.fleet.outcome import job_result, lease_result, skipped_result
 from uprez.fleet.reconcile import Reconciling
 from uprez.fleet.renting import Foreseen, Renter, Terms
+from uprez.fleet.reporting import Batch
+from uprez.fleet.rows import DetachedRow
 from uprez.fleet.speeds import Memory
 from uprez.fleet.work import Work
 from uprez.market.base import Offer
-from uprez.report import results
 from uprez.report.console import Console
 from uprez.report.fetching import Fetching
 from uprez.report.notify import Notifier
-from uprez.report.results import BatchPlan, JobResult, JobState, Made, Output, Results
+from uprez.report.results import Made, Output
 from uprez.status import Done
 from uprez.store import keys
 from uprez.store.open import Home, exclusive, find_home, open_home, sweep
 
-LINK_S = 7 * 24 * 3600.0
-"""How long a download URL is valid: as long as S3 allows."""
 QUIET = timedelta(hours=1)
 """After so long without a new object nobody works on a job any more."""
-
-
-@dataclass(kw_only=True)
-class Batch:
-    """One run over many jobs: what was asked, what was found, what came of it."""
-
-    settings: Settings
-    console: Console
-    intake: Intake
-    notifier: Notifier
-    number: str = ""
-    """Names the run, once it has begun."""
-    continues: str = ""
-    """The run whose work it goes on with."""
-    leases: list[LeaseRow] = field(default_factory=list)
-    started_at: datetime = field(default_factory=utc_now)
-    ended_at: datetime = field(default_factory=utc_now)
-    """By the market's clock."""
-    plan: BatchPlan | None = None
-    """What it was foreseen to take."""
-    exit_code: int = EXIT_OK
-    collect: DetachedRow | None = None
-    """The run that is ended here: it was left to its machines."""
-    lacked: BudgetError | None = None
-    """What could not be paid, where that ended the run."""
-
-    @property
-    def detached(self) -> bool:
-        """Say whether some of it goes on without this process."""
-        return any(work.state == "detached" for work in self.intake.works)
 
 
 async def run(settings: Settings, console: Console, *, continues: str = "", collect: DetachedRow | None = None) -> int:
@@ -130,15 +97,15 @@ async def run(settings: Settings, console: Console, *, continues: str = "", coll
     batch = Batch(
         settings=settings, console=console, intake=intake, notifier=notifier, continues=continues, collect=collect
     )
-    _tell_skipped(batch, home)
+    reporting.tell_skipped(batch, home)
     forecast.tell(intake, settings, console)
     found = bool(intake.jobs or intake.failed or intake.skipped)
     if settings.dry_run:
         batch.plan = await planning.dry(settings, intake, console)
         foretold.table(batch.plan, settings, console)
-        return _report(batch, None, "")
+        return reporting.report(batch, None, "")
     if not (found or await background.start(partial(reconcile.is_due, settings))):
-        return _report(batch, None, "")
+        return reporting.report(batch, None, "")
     place = await background.start(partial(markets.open_market, settings, console))
     await _settle_detached(batch, home, place)
     return await _do(batch, place)
@@ -172,10 +139,10 @@ async def _do(batch: Batch, place: Place) -> int:
         batch.leases, batch.ended_at = ledger.leases(number), ledger.clock()
         if place.rented:
             outcome.tell_left(batch.leases, batch.ended_at, settings.budget_usd, console)
-        code = _report(batch, home, number)
+        code = reporting.report(batch, home, number)
         reconciling.clear(batch.leases, whole=code == EXIT_OK)
         with contextlib.suppress(StoreError):  # a full disk must not hide how the run ended
-            ledger.summarise(number, summary(_jobs(batch), batch.continues))
+            ledger.summarise(number, summary(reporting.results_of(batch), batch.continues))
             if batch.detached:
                 console.line("HINT", "uprez status says how far it is, and publishes what was made once it is done")
                 console.line("HINT", f"uprez cancel {number} ends it")
@@ -232,7 +199,7 @@ async def _rent(batch: Batch, home: Home, ledger: Ledger, place: Place) -> None:
         settings=settings,
         threads=place.threads,
         works=works,
-        on_end=partial(_note_end, batch, home, ledger),
+        on_end=partial(reporting.note_end, batch, home, ledger),
     )
     async with progress.told(_locks(settings), batch.number, batch.intake.jobs, failed=len(batch.intake.failed)):
         await loop.run()
@@ -245,17 +212,7 @@ def _foretell(
     memory = Memory(ledger, rented=terms.budget_usd is not None)
     batch.plan = planning.foreseen(batch.settings, works, memory, terms, offers)
     foretold.say(batch.plan, batch.settings, batch.console)
-    return planning.as_foreseen(batch.plan, batch.settings)
-
-
-def _tell_skipped(batch: Batch, home: Home | None) -> None:
-    for skipped in batch.intake.skipped:
-        batch.console.info(f"Skipping {skipped.job.source.name}: already done")
-        if batch.settings.overwrite and skipped.aside:
-            batch.console.warn(f"Another file holds its first name, so it is {skipped.output.path}")
-            batch.console.line("HINT", "to replace that file, add --no-skip-existing")
-        if home is not None:
-            _tell_output(batch, home, skipped.output)
+    return planning.as_foreseen(batch.plan, batch.settings, works, memory)
 
 
 @contextlib.contextmanager
@@ -272,7 +229,7 @@ def _opened(batch: Batch) -> Iterator[tuple[Home, Ledger, str]]:
                 kept = None if settings.exact else saved(settings)  # `uprez enhance` names its files itself
                 if batch.collect is None:
                     ledger.begin_batch(number, home.outputs.url, asdict(settings.options), saved=kept)
-                ledger.summarise(number, summary(_jobs(batch), batch.continues))
+                ledger.summarise(number, summary(reporting.results_of(batch), batch.continues))
                 yield replace(home, uploads=UploadLog(ledger, number)), ledger, number
         finally:
             ledger.close()
@@ -311,9 +268,9 @@ def _restore(batch: Batch, home: Home, told: Mapping[str, Done]) -> None:
     for work in batch.intake.works:
         if work.state == "skipped":
             batch.console.info(f"Skipping {work.job.source.name}: already done")
-            _tell_result(batch, home, work)
+            reporting.tell_result(batch, home, work)
         elif work.state != "open":
-            _tell_end(batch, home, work)
+            reporting.tell_end(batch, home, work)
         elif work.counted and work.plan:
             batch.console.info(
                 f"{'' if batch.collect else 'Resuming '}{work.job.source.name}: "
@@ -372,7 +329,7 @@ def _place_twins(batch: Batch, home: Home) -> None:
             batch.console.error(f"{name}: {twin.error}")
         else:
             batch.console.info(f"{name} is the same video as {first.job.source.name}: placed, not computed again")
-            _tell_result(batch, home, twin)
+            reporting.tell_result(batch, home, twin)
 
 
 def _bring(batch: Batch, home: Home) -> None:
@@ -401,126 +358,3 @@ def _place_anew(home: Home, twin: Work, made_anew: Output, made: Made) -> None:
         return
     checks.record(home, twin, (made_anew, placed), made)
     twin.finish(placed, made)
-
-
-def _note_end(batch: Batch, home: Home, ledger: Ledger, work: Work) -> None:
-    """Tell of a job's end, and remember it, should nobody come to sum up."""
-    _tell_end(batch, home, work)
-    with contextlib.suppress(StoreError):
-        ledger.summarise(batch.number, summary(_jobs(batch), batch.continues))
-
-
-def _tell_end(batch: Batch, home: Home, work: Work) -> None:
-    if work.state == "detached":
-        return
-    batch.notifier.job(batch.number, job_result(work, dry_run=False))
-    if work.state == "failed":
-        batch.console.error(f"{work.job.source.name}: {work.error}", work.hint)
-        return
-    batch.console.ok("Processing completed successfully!")
-    outcome.tell(work, batch.console)
-    _tell_result(batch, home, work)
-
-
-def _tell_result(batch: Batch, home: Home, work: Work) -> None:
-    for warning in work.warnings[work.told :]:
-        batch.console.warn(f"{work.job.source.name}: {warning}")
-    if work.result is not None:
-        _tell_output(batch, home, work.result)
-
-
-def _tell_output(batch: Batch, home: Home, output: Output) -> None:
-    """Name a result, with the address to fetch it by when it is in a bucket; signed here, shown nowhere else."""
-    batch.console.line(
-        "RESULT",
-        f"{home.shown(output.path)} ({output.width}x{output.height}, {output.frames} frames,"
-        f" {output.duration_s:.3f} s, {output.size / 1e6:.1f} MB)",
-    )
-    if home.remote and not batch.settings.dry_run:
-        url = home.outputs.get_url(output.path, seconds=LINK_S)
-        batch.console.line("RESULT", f"Download URL (valid for 7 days): {url}")
-
-
-def _jobs(batch: Batch) -> tuple[JobResult, ...]:
-    skipped = (skipped_result(skipped) for skipped in batch.intake.skipped)
-    works = (job_result(work, dry_run=batch.settings.dry_run) for work in batch.intake.jobs)
-    return (*batch.intake.failed, *skipped, *works)
-
-
-def _report(batch: Batch, home: Home | None, number: str) -> int:
-    """Sum up, write results.json, and give the exit code."""
-    bill = bills.of(batch.leases, batch.ended_at)
-    jobs = bills.charged(_jobs(batch), bill)
-    bad: tuple[JobState, ...] = ("failed", "unfinished") if batch.collect else ("failed",)
-    if batch.exit_code == EXIT_OK and any(job.state in bad for job in jobs):
-        batch.exit_code = EXIT_FAILED
-    leases = tuple(lease_result(row, batch.ended_at) for row in batch.leases)
-    document = Results(
-        uprez=uprez.__version__,
-        batch=number,
-        started_at=batch.started_at,
-        ended_at=datetime.now(UTC),
-        exit_code=batch.exit_code,
-        dry_run=batch.settings.dry_run,
-        output_dir=_output_dir(batch.settings),
-        left=len(batch.intake.left),
-        cost_usd=bill.usd,
-        use_usd=dict(bill.by_use),
-        remains=None if batch.settings.dry_run else _remains(batch),
-        plan=batch.plan,
-        jobs=jobs,
-        leases=leases,
-    )
-    if batch.lacked and document.remains:
-        remains.tell(document.remains, batch.console)
-    if home is not None:
-        _write_results(batch, home, number, results.text(document))
-        for job in jobs:
-            if job.state == "unfinished" or (job.state == "failed" and not job.job):
-                batch.notifier.job(number, job)
-        if not batch.detached:
-            batch.notifier.batch(document, home.state_url(keys.results(number)))
-    if batch.settings.market == "vast" and leases:
-        batch.console.info(bill.line(batch.settings.budget_usd))
-    _summary(batch, jobs)
-    batch.console.result(results.document(document))
-    return batch.exit_code
-
-
-def _remains(batch: Batch) -> results.Remains | None:
-    return remains.of(
-        batch.intake.works,
-        batch.leases,
-        batch.ended_at,
-        batch=batch.number,
-        segment_frames=batch.settings.segment_frames,
-        error=batch.lacked,
-    )
-
-
-def _write_results(batch: Batch, home: Home, number: str, text: bytes) -> None:
-    """Write results.json; where that fails, whatever else is to be told at the end is told all the same."""
-    try:
-        home.state.write(keys.results(number), text)
-        batch.console.info(f"Results: {home.state_shown(keys.results(number))}")
-    except StoreError as error:
-        batch.console.error(error.message, error.hint)
-        batch.exit_code = batch.exit_code or EXIT_FAILED
-
-
-def _output_dir(settings: Settings) -> str:
-    folder = settings.output_dir.folder
-    return str(folder.absolute()) if folder else f"s3://{settings.output_dir.bucket}/{settings.output_dir.key}"
-
-
-def _summary(batch: Batch, jobs: Sequence[JobResult]) -> None:
-    if batch.settings.dry_run:
-        planned = sum(job.state == "planned" for job in jobs)
-        planned += len(batch.intake.left) if batch.settings.max_files is None else 0
-        batch.console.ok(f"Dry run: {planned} files would be processed")
-        return
-    states: list[JobState] = ["done", "skipped", "failed", "unfinished", "detached"]
-    counts = ((state, sum(job.state == state for job in jobs)) for state in states)
-    text = ", ".join(f"{count} {state}" for state, count in counts if count)
-    say: Callable[[str], None] = batch.console.ok if batch.exit_code == EXIT_OK else batch.console.warn
-    say(f"Batch processing complete: {len(jobs)} files" + (f" ({text})" if text else ""))

@@ -22,8 +22,8 @@ from uprez.config.saved import saved
 from uprez.config.settings import Settings
 from uprez.fleet import locks
 from uprez.fleet.batches import JobLine, Summary
-from uprez.fleet.ledger import Ledger, batch_lock
-from uprez.fleet.locks import Controller
+from uprez.fleet.ledger import Ledger
+from uprez.fleet.locks import Controller, batch_lock
 from uprez.report.results import JobState
 
 Command = Callable[..., tuple[int, str, str]]

@@ -18,19 +18,23 @@ from uprez.config.settings import Secret
 @settings(deadline=None)  # a busy machine is no failure
 @given(hours=st.integers(0, 99), minutes=st.integers(0, 59), micros=st.integers(0, 59_999_999))
 def test_a_time_is_read_exactly_in_every_notation(hours: int, minutes: int, micros: int) -> None:
-    """Seconds, minutes:seconds and hours:minutes:seconds name the same instant, to the microsecond."""
+    """Seconds, minutes:seconds, hours:minutes:seconds and units name the same instant, to the microsecond."""
     rest, total = Fraction(micros, 10**6), 3600 * hours + 60 * minutes
     text = f"{micros // 10**6}.{micros % 10**6:06}"
     assert seconds(f"{hours}:{minutes:02}:{text}") == total + rest
     assert seconds(f" {60 * hours + minutes}:{text} ") == total + rest
     assert seconds(f"{total + micros // 10**6}.{micros % 10**6:06}") == total + rest
+    assert seconds(f"{hours // 24}d{hours % 24}h{minutes}m{text}s") == total + rest
+    assert seconds(f"{hours}H{60 * minutes + micros // 10**6}.{micros % 10**6:06}s") == total + rest
 
 
 @settings(deadline=None)  # a busy machine is no failure
-@given(text=st.text(max_size=12) | st.text(alphabet="0123456789:. -+e/", max_size=12))
+@given(text=st.text(max_size=12) | st.text(alphabet="0123456789:. -+e/dhmsH", max_size=12))
 def test_any_text_is_a_time_or_a_value_error(text: str) -> None:
     """Nothing else can happen: what is accepted has digits in each part and is never negative."""
-    if re.fullmatch(r"\d{1,9}(\.\d{1,9})?(:\d{1,9}(\.\d{1,9})?){0,2}", text.strip(), re.ASCII):
+    number = r"\d{1,9}(\.\d{1,9})?"
+    plain, units = rf"{number}(:{number}){{0,2}}", "".join(rf"({number}{unit})?" for unit in "dhms")
+    if text.strip() and re.fullmatch(f"({plain})|({units})", text.strip().lower(), re.ASCII):
         assert seconds(text) >= 0
     else:
         with pytest.raises(ValueError, match="is not a time"):

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from uprez.fleet import account, bill, budget
 from uprez.fleet.account import CUT, Account, Amount, Came, Heading
-from uprez.fleet.ledger import LeaseRow
+from uprez.fleet.rows import LeaseRow
 from uprez.fleet.work import ASSEMBLE, INDEX, Piece
 from uprez.market.base import Rates
 from uprez.report.results import USES, JobResult, Use

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from uprez.fleet import budget
 from uprez.fleet.budget import Traffic
-from uprez.fleet.ledger import LeaseRow
+from uprez.fleet.rows import LeaseRow
 from uprez.market.base import Rates
 
 START = datetime(2026, 11, 1, 12, tzinfo=UTC)

@@ -18,7 +18,9 @@ from s3_proxy import Proxy
 from s3_server import S3Server
 from uprez.errors import StoreError
 from uprez.fleet import cleaning
-from uprez.fleet.ledger import LeaseRow, Ledger, batch_lock
+from uprez.fleet.ledger import Ledger
+from uprez.fleet.locks import batch_lock
+from uprez.fleet.rows import LeaseRow
 from uprez.market import deadman
 from uprez.store import keys
 from uprez.store.open import Home, open_home

@@ -16,8 +16,7 @@ import pytest
 
 from uprez.errors import UsageError
 from uprez.fleet import controllers, locks
-from uprez.fleet.ledger import batch_lock, is_controlled
-from uprez.fleet.locks import Controller, Progress
+from uprez.fleet.locks import Controller, Progress, batch_lock, is_controlled
 
 BATCH = "b0000001"
 HOW = Progress(jobs=2, done=1, failed=0, frames=10, total=None)
@@ -25,7 +24,7 @@ HOLDER = """
 import sys
 from pathlib import Path
 from uprez.fleet.controllers import continuing
-from uprez.fleet.ledger import batch_lock
+from uprez.fleet.locks import batch_lock
 with {"lock": batch_lock, "rest": continuing}[sys.argv[1]](Path(sys.argv[2]), sys.argv[3]):
     print("held", flush=True)
     sys.stdin.read()

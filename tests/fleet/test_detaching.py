@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 from paper import intended
 from uprez.fleet import detached, detaching, labels
 from uprez.fleet.dispatch import Hand
-from uprez.fleet.ledger import LeaseRow, Ledger, batch_lock, is_looked_after
+from uprez.fleet.ledger import Ledger
+from uprez.fleet.locks import batch_lock, is_looked_after
+from uprez.fleet.rows import LeaseRow
 from uprez.fleet.work import Piece
 from uprez.market.base import Instance, InstanceState
 from uprez.status import Phase, Status

@@ -21,6 +21,16 @@ class _Foretold:
     foreseen: Foreseen | None
 
 
+def test_a_short_video_of_much_work_keeps_as_many_busy_as_was_foreseen(work_of: Callable[[str, int], Work]) -> None:
+    """Its header alone says one segment; the plan of a machine will cut it by the seconds that its frames take."""
+    work, told = work_of("a", 1), _Foretold(None)
+    work.plan = None
+    hiring = Hiring(renter=cast("Renter", told))
+    assert hiring.pieces(work, segment_frames=None) == 1
+    told.foreseen = Foreseen(machines=3, until=clock.now(), pieces={work.job.id: 5})
+    assert hiring.pieces(work, segment_frames=None) == 5
+
+
 @pytest.mark.parametrize(
     ("within_s", "held", "wanted"),
     [(None, 2, 6), (20.0, 2, 2), (10.0, 2, 6), (10.0, 4, 2)],

@@ -15,7 +15,8 @@ from uprez.errors import BillingError
 from uprez.fleet import inventory, reaper
 from uprez.fleet import lease as leases
 from uprez.fleet.labels import Label
-from uprez.fleet.ledger import Ledger, batch_lock
+from uprez.fleet.ledger import Ledger
+from uprez.fleet.locks import batch_lock
 from uprez.fleet.reaper import GRACE, YOUNG, orphans
 from uprez.market.base import Instance
 from uprez.report.console import Console

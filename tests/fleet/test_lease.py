@@ -20,9 +20,10 @@ from uprez.config.settings import Timing
 from uprez.errors import BillingError, RentError, StoreError
 from uprez.fleet import clock
 from uprez.fleet import lease as leases
-from uprez.fleet.ledger import LeaseRow, Ledger
+from uprez.fleet.ledger import Ledger
 from uprez.fleet.monitor import Monitor
 from uprez.fleet.renting import Terms
+from uprez.fleet.rows import LeaseRow
 from uprez.fleet.work import ASSEMBLE, INDEX, Piece, Work
 from uprez.job import Pin
 from uprez.market.base import Launch, Offer, OfferQuery

@@ -15,7 +15,8 @@ import pytest
 from paper import intended
 from uprez.errors import UsageError
 from uprez.fleet.batches import JobLine, Summary
-from uprez.fleet.ledger import LeaseRow, Ledger, batch_lock, is_controlled
+from uprez.fleet.ledger import Ledger
+from uprez.fleet.rows import LeaseRow
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
@@ -27,15 +28,6 @@ print("ready", flush=True)
 sys.stdin.readline()
 for number in range(20):
     print(Ledger(Path(sys.argv[1]) / f"{number}.sqlite").id, flush=True)
-"""
-
-HOLDER = """
-import sys
-from pathlib import Path
-from uprez.fleet.ledger import batch_lock
-with batch_lock(Path(sys.argv[1]), sys.argv[2]):
-    print("held", flush=True)
-    sys.stdin.read()
 """
 
 
@@ -194,24 +186,3 @@ def test_file_that_is_no_ledger_is_refused_and_kept(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="cannot be used"):
         Ledger(path)
     assert path.read_text() == "my notes\n" * 200
-
-
-def test_batch_is_controlled_while_its_process_lives(tmp_path: Path) -> None:
-    """A batch counts as controlled for as long as the process that holds it, and for no moment after a SIGKILL."""
-    command = [sys.executable, "-c", HOLDER, str(tmp_path), "b0000001"]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as child:
-        assert child.stdout is not None
-        assert child.stdout.readline() == "held\n"
-        assert is_controlled(tmp_path, "b0000001")
-        assert not is_controlled(tmp_path, "b0000002")
-        child.kill()
-        child.wait()
-        assert not is_controlled(tmp_path, "b0000001")
-
-
-def test_batch_is_free_after_its_block(tmp_path: Path) -> None:
-    """Leaving the block frees the batch; asking does not take it."""
-    with batch_lock(tmp_path, "b0000001"):
-        assert is_controlled(tmp_path, "b0000001")
-    assert not is_controlled(tmp_path, "b0000001")
-    assert not is_controlled(tmp_path, "b0000001")

@@ -12,7 +12,8 @@ from paper import intended
 from uprez.errors import UsageError
 from uprez.fleet import logs
 from uprez.fleet.batches import JobLine, Summary
-from uprez.fleet.ledger import LeaseRow, Ledger
+from uprez.fleet.ledger import Ledger
+from uprez.fleet.rows import LeaseRow
 from uprez.store import keys
 from uprez.store.open import Home
 
@@ -91,7 +92,7 @@ def test_a_copy_of_an_earlier_version_is_read(tmp_path: Path) -> None:
 
 
 def test_a_name_means_a_lease_a_batch_or_a_job(ledger: Ledger, leases: list[LeaseRow]) -> None:
-    """By the whole of it or by its beginning; an input also by the last part of its path; nothing is the last batch."""
+    """By the whole of it or its beginning; an input also by its name, with suffix or without; nothing: the last one."""
     one, other, last = (row.id for row in leases)
 
     def meant(what: str | None) -> list[str]:
@@ -101,7 +102,7 @@ def test_a_name_means_a_lease_a_batch_or_a_job(ledger: Ledger, leases: list[Leas
     assert meant(FIRST) == [one, other]
     assert meant(None) == [last]
     assert meant("a" * 16) == meant("aaaaa") == meant("a.mp4") == [one, other, last]
-    assert meant("b" * 16) == meant("films/b.mp4") == meant("b.mp4") == [one, other]
+    assert meant("b" * 16) == meant("films/b.mp4") == meant("b.mp4") == meant("b") == [one, other]
     with pytest.raises(UsageError, match="b000 may be b0000002 or b0000001"):
         meant("b000")
     with pytest.raises(UsageError, match=r"c\.mp4 is no lease, batch, job or input"):

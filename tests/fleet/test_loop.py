@@ -20,10 +20,11 @@ from uprez import wire
 from uprez.config.settings import Settings, Timing
 from uprez.fleet import serving as serving_module
 from uprez.fleet.lease import Lease
-from uprez.fleet.ledger import LeaseRow, Ledger
+from uprez.fleet.ledger import Ledger
 from uprez.fleet.loop import Loop
 from uprez.fleet.monitor import Monitor
 from uprez.fleet.renting import Terms
+from uprez.fleet.rows import LeaseRow
 from uprez.fleet.serving import Serving
 from uprez.fleet.work import Piece, Work
 from uprez.job import Options

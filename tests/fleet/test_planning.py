@@ -14,7 +14,7 @@ import pytest
 
 import plain
 from season import TIMING
-from uprez.config.settings import Location, Settings
+from uprez.config.settings import Location, Rental, Settings
 from uprez.fleet import foretold, planning
 from uprez.fleet.intake import Intake
 from uprez.fleet.renting import Terms
@@ -118,6 +118,20 @@ def test_a_budget_bounds_the_machines_and_what_would_do_is_said(wanted: Settings
     assert plan(wanted, known, *works).fits_budget
 
 
+def test_the_loop_is_told_how_many_machines_and_pieces_there_will_be(wanted: Settings) -> None:
+    """A job is cut by what its frames take on the first machine, also where its header alone says one segment."""
+    works = [job("a", frames=1000), job("b", frames=10)]
+    slow = replace(OPTIONS, model="realesrgan-x4plus")
+    for work in works:
+        work.job = replace(work.job, options=slow)
+    found = planning.foreseen(wanted, works, NOBODYS, Terms(timing=TIMING, budget_usd=Decimal(50)), offers("RTX 4090"))
+    told = planning.as_foreseen(found, wanted, works, NOBODYS)
+    assert told is not None
+    assert told.machines == found.machines == 1
+    assert told.pieces["a"] > 2
+    assert told.pieces["b"] == 1
+
+
 def test_what_nobody_has_measured_is_not_foreseen(wanted: Settings) -> None:
     """A GPU that is not known stands in the way where it would be rented, and each known one is told by itself."""
     strange = plan(wanted, offers("RTX 4070", "RTX 4090"))
@@ -126,6 +140,8 @@ def test_what_nobody_has_measured_is_not_foreseen(wanted: Settings) -> None:
     alone = {share.name: share.cost_usd for share in strange.one_machine}
     assert alone["RTX 4090"] is not None
     assert alone["RTX 3090"] is None
+    limited = replace(wanted, rental=Rental(gpu_models=("rtx_4070", "RTX 4090")))
+    assert [share.name for share in plan(limited, offers("RTX 4070")).one_machine] == ["RTX 4090"]
     later = plan(replace(wanted, max_machines=1), offers("RTX 4090", "RTX 4070"))
     assert later.machines == 1
 

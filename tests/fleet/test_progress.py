@@ -10,8 +10,7 @@ from pathlib import Path
 import pytest
 
 from uprez.fleet import locks, progress
-from uprez.fleet.ledger import batch_lock
-from uprez.fleet.locks import Controller, Progress
+from uprez.fleet.locks import Controller, Progress, batch_lock
 from uprez.fleet.work import Work
 from uprez.job import Pin
 

@@ -18,8 +18,10 @@ from paper import PaperMarket, intended
 from uprez import wire
 from uprez.errors import BillingError, StoreError
 from uprez.fleet import reaper
-from uprez.fleet.ledger import LeaseRow, Ledger, batch_lock
+from uprez.fleet.ledger import Ledger
+from uprez.fleet.locks import batch_lock
 from uprez.fleet.reaper import Reaped
+from uprez.fleet.rows import LeaseRow
 from uprez.market import deadman
 from uprez.market.base import Instance
 from uprez.market.local import LocalMarket

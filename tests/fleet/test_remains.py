@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from paper import intended
 from uprez.errors import BudgetError
 from uprez.fleet import remains
-from uprez.fleet.ledger import LeaseRow, Ledger
+from uprez.fleet.ledger import Ledger
+from uprez.fleet.rows import LeaseRow
 from uprez.fleet.work import Work
 from uprez.job import Pin
 from uprez.report.console import Console

@@ -160,7 +160,7 @@ def test_what_no_other_offer_mends_ends_it(
 
 def test_a_banned_machine_is_not_rented_again(renter: Renter, market: PaperMarket) -> None:
     """By the machine, whatever its offer is called."""
-    renter.banned = {"m0", "m1"}
+    renter.shunning.banned = {"m0", "m1"}
     assert rent(renter).row.machine == "m2"
     assert len(market.launched) == 1
 

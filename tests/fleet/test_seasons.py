@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import statistics
+from collections.abc import Callable
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -10,9 +13,12 @@ import season
 import virtual
 from storm import state_folder
 from uprez.fleet import speeds
-from uprez.fleet.ledger import Ledger, Measured
+from uprez.fleet.ledger import Ledger
+from uprez.fleet.rows import Measured
 
 RUNS = 8
+UNCOUNTED, COUNTED = 20, 110
+"""Of the long run: nothing is known at first but what was published."""
 
 
 @pytest.fixture(autouse=True)
@@ -47,6 +53,25 @@ def test_runs_say_their_plan_first_and_learn_from_each_other(tmp_path: Path) -> 
         if one.foreseen and one.plan is not None and one.seconds <= one.plan["seconds"]["high"]:
             assert created <= one.plan["machines"]
     assert all(one.foreseen for one in ended[-1:])
+
+
+@pytest.mark.long("fleet")
+@pytest.mark.timeout(900)
+def test_what_whole_runs_cost_lies_in_the_printed_range(
+    tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
+    """Nine times in ten, of what the market bills; half of the ranges are at most a fifth wide to each side."""
+    with state_folder(tmp_path) as folder:
+        ended = [season.run(seed, folder) for seed in range(UNCOUNTED + COUNTED)][UNCOUNTED:]
+    seen = [(one, one.plan["cost_usd"], one.plan["seconds"]) for one in ended if one.foreseen and one.plan is not None]
+    within = sum(Decimal(usd["low"]) <= one.billed_usd <= Decimal(usd["high"]) for one, usd, _ in seen) / len(seen)
+    half = statistics.median((float(usd["high"]) - float(usd["low"])) / 2 / float(usd["middle"]) for _, usd, _ in seen)
+    in_time = sum(seconds["low"] <= one.seconds <= seconds["high"] for one, _, seconds in seen) / len(seen)
+    record_property("season", {"runs": len(seen), "within": within, "half width": half, "time within": in_time})
+    assert len(seen) > 0.9 * COUNTED
+    assert within >= 0.9
+    assert half <= 0.2
+    assert in_time >= 0.9
 
 
 def _made(ledger: Ledger, gpu: str) -> list[Measured]:

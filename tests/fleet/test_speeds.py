@@ -17,6 +17,7 @@ from uprez.fleet.ledger import Ledger
 from uprez.fleet.speeds import Memory
 from uprez.fleet.work import ASSEMBLE, INDEX, Piece, Work
 from uprez.job import Options, Video
+from uprez.market.base import Line
 from uprez.market.vast import throughput
 from uprez.models import MODELS
 from uprez.status import Done
@@ -35,9 +36,9 @@ def planned(work_of: Callable[[str, int], Work]) -> Work:
     return work
 
 
-def rented(ledger: Ledger, gpu: str = "RTX 4090", place: str = "vast") -> str:
+def rented(ledger: Ledger, gpu: str = "RTX 4090", place: str = "vast", line: Line | None = None) -> str:
     """Write a lease down that runs after 100 s."""
-    offer = replace(OFFER, gpu=gpu, usd_per_hour=Decimal(1))
+    offer = replace(OFFER, gpu=gpu, usd_per_hour=Decimal(1), line=line)
     ledger.clock = lambda: START
     row = ledger.intend(batch="b0000001", market=place, place=place, offer=offer, now=START, life_s=60)
     ledger.clock = lambda: START + timedelta(seconds=100)
@@ -130,6 +131,26 @@ def test_indexes_joins_and_sizes_are_learnt(remembering: Ledger, planned: Work) 
     for name in ("load_s", "install_s", "packages_bytes", "index_s", "join_bytes_per_s"):
         assert getattr(after, name).weight == pytest.approx(getattr(before, name).weight + 2), name
     assert after.bits_per_pixel.weight == pytest.approx(before.bits_per_pixel.weight + 1)
+
+
+def test_where_a_host_tells_of_its_line_the_rest_is_learnt_beside_it(remembering: Ledger, planned: Work) -> None:
+    """2 GB at 400 Mbit/s of 800 are 40 s of a boot of 80; what is fetched and sent is no part of indexes and joins."""
+    before = Memory(remembering, rented=True).beliefs(OPTIONS)
+    told = Line(down=100e6, up=50e6)
+    for _ in range(30):
+        lease = rented(remembering, line=told)
+        assert remembering.lease(lease).line == told
+        speeds.note_ready(remembering, lease, 2_000_000_000, 400.0)
+        planned.job = replace(planned.job, source=replace(planned.job.source, size=500_000_000))
+        speeds.note_done(remembering, planned, INDEX, done(lease, 1, 40.0))
+        speeds.note_done(remembering, planned, ASSEMBLE, done(lease, 2, 50.0, size=1_000_000_000))
+    after = Memory(remembering, rented=True).beliefs(OPTIONS)
+    assert after.line_share.middle == pytest.approx(0.5, rel=0.05)
+    assert after.unpack_s.middle == pytest.approx(40, rel=0.1)
+    assert after.read_s.middle == pytest.approx(30, rel=0.1)
+    assert after.weave_bytes_per_s.middle == pytest.approx(1e9 / 5, rel=0.2), "never less than a tenth of the time"
+    assert after.install_s.middle == pytest.approx(80, rel=0.1)
+    assert before.line_share.middle != pytest.approx(0.5, rel=0.05)
 
 
 def test_a_ledger_that_is_not_there_is_not_made(tmp_path: Path) -> None:

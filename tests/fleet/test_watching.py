@@ -215,7 +215,7 @@ def test_a_machine_that_cannot_start_is_lost_at_once_and_says_why(
     market.be("failed", detail="OCI runtime create failed")
     assert look(watcher) == "no worker began, and it could not start"
     asyncio.run(watcher.tell_why())
-    assert "its host: C.7: no such device" in said.getvalue()
+    assert "host of instance 7: C.7: no such device" in said.getvalue()
     assert "OCI runtime create failed" in said.getvalue()
 
 

@@ -15,6 +15,8 @@ from functools import lru_cache, partial
 from io import StringIO
 from pathlib import Path
 
+import pytest
+
 import plain
 from scripted import SURVEY, Clip, Process
 from uprez import batch
@@ -22,9 +24,11 @@ from uprez.config.settings import Location, Rental, Secret, Settings, Timing
 from uprez.errors import UprezError
 from uprez.fleet import labels
 from uprez.fleet.intake import Intake
-from uprez.fleet.ledger import LeaseRow, Ledger
+from uprez.fleet.ledger import Ledger
+from uprez.fleet.rows import LeaseRow
 from uprez.fleet.work import Work
 from uprez.job import Encoding, Job, Options, Source, Video
+from uprez.market.vast import limiter
 from uprez.media import encode
 from uprez.media.target import target
 from uprez.practice.billing import Bill
@@ -330,3 +334,24 @@ def _rows(folder: Path) -> Sequence[LeaseRow]:
         return [ledger.lease(row[0]) for row in ledger._db.execute("SELECT id FROM leases ORDER BY rowid").fetchall()]
     finally:
         ledger.close()
+
+
+def crowd(leases: int, folder: Path, patch: pytest.MonkeyPatch, *, hired_s: float, until_s: float) -> Report:
+    """Rent so many machines from a market in a hurry until `hired_s`, and look after them until `until_s`."""
+    usual = dict(limiter.INTERVALS)
+    for name in ("search", "create", "account", "list"):
+        patch.setitem(limiter.INTERVALS, name, 0.01)
+
+    def before(world: World) -> None:
+        world.later(hired_s, partial(limiter.INTERVALS.update, usual))
+
+    crew = Crew(
+        seed=1,
+        frames=(6000,) * (leases // 2),
+        machines=leases,
+        budget_usd=Decimal(1000),
+        offered=320,
+        boot_s=(20.0, 60.0),
+        limits=False,
+    )
+    return work(crew, folder, before=before, until_s=until_s)

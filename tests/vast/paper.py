@@ -7,8 +7,9 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 from uprez.errors import BillingError
-from uprez.fleet.ledger import LeaseRow, Ledger
+from uprez.fleet.ledger import Ledger
 from uprez.fleet.renting import Renter, Terms
+from uprez.fleet.rows import LeaseRow
 from uprez.fleet.supplies import Supplies
 from uprez.market.base import Instance, Launch, Market, Offer, OfferQuery, Rates
 from uprez.report.console import Console

@@ -29,6 +29,7 @@ from uprez.fleet.supplies import Supplies
 from uprez.fleet.work import Work
 from uprez.job import Job, Options, Plan, Source, Survey, Video
 from uprez.machine import Machine
+from uprez.market.base import Line
 from uprez.media import encode
 from uprez.media.target import target
 from uprez.models import MODELS
@@ -95,6 +96,11 @@ class Host:
     packages_bytes: int
     rng: random.Random
 
+    @property
+    def reached_mbps(self) -> float:
+        """At which it fetches, in Mbit/s."""
+        return self.down_bytes_per_s * 8 / 1e6
+
     def frame_s(self, film: Film) -> float:
         """Give the seconds of a frame: network and encoder overlap, the slower one sets the pace."""
         wanted = target(film.video, film.options)
@@ -117,21 +123,17 @@ class Hosts:
         offer = self.world.market._state.instances[instance].offer
         rng = random.Random(f"{self.seed} {offer.machine_id}")  # noqa: S311  a simulation
         architecture = MODELS[next(iter(self.films.values())).options.model].architecture or ""
-        host = drawn_host(rng, GMAC_PER_S[offer.gpu_name][architecture])
-        return replace(
-            host,
-            down_bytes_per_s=offer.down_mbit_s / 8 * 1e6 * rng.uniform(0.5, 1.0),
-            up_bytes_per_s=offer.up_mbit_s / 8 * 1e6 * rng.uniform(0.5, 1.0),
-        )
+        line = Line(down=offer.down_mbit_s / 8 * 1e6, up=offer.up_mbit_s / 8 * 1e6)
+        return drawn_host(rng, GMAC_PER_S[offer.gpu_name][architecture], line)
 
 
-def drawn_host(rng: random.Random, gmac_per_s: float) -> Host:
-    """Draw a machine with a GPU of this speed, or a fifth more or less."""
+def drawn_host(rng: random.Random, gmac_per_s: float, line: Line) -> Host:
+    """Draw a machine with a GPU of this speed, or a fifth more or less, and at most half of its line too little."""
     return Host(
         gmac_per_s=gmac_per_s * rng.uniform(0.8, 1.2),
         encoded_pixels_per_s=rng.uniform(3e8, 7e8),
-        down_bytes_per_s=rng.lognormvariate(6.4, 0.8) / 8 * 1e6 * rng.uniform(0.5, 1.0),
-        up_bytes_per_s=rng.lognormvariate(6.0, 0.8) / 8 * 1e6 * rng.uniform(0.5, 1.0),
+        down_bytes_per_s=line.down * rng.uniform(0.5, 1.0),
+        up_bytes_per_s=line.up * rng.uniform(0.5, 1.0),
         install_s=rng.uniform(40, 160),
         packages_bytes=round(PACKAGES_BYTES * rng.uniform(0.95, 1.05)),
         rng=random.Random(rng.getrandbits(32)),  # noqa: S311  a simulation
@@ -156,7 +158,7 @@ class _Process(scripted.Process):
         yield self.host.packages_bytes / self.host.down_bytes_per_s + self.host.install_s
         self.world.bench.move(self.id, down=self.host.packages_bytes)
         self.disk.installed, self.disk.fetched = True, self.host.packages_bytes
-        return replace(machine, down_bytes=self.disk.fetched, down_mbps=300.0)
+        return replace(machine, down_bytes=self.disk.fetched, down_mbps=self.host.reached_mbps)
 
 
 class _Worker(Worker):

@@ -27,7 +27,8 @@ from uprez.config.settings import Location, Rental, Secret, Settings, Timing
 from uprez.errors import EXIT_INTERRUPTED, UprezError
 from uprez.fleet import account, budget, labels
 from uprez.fleet.intake import Intake
-from uprez.fleet.ledger import LeaseRow, Ledger
+from uprez.fleet.ledger import Ledger
+from uprez.fleet.rows import LeaseRow
 from uprez.fleet.work import Work
 from uprez.job import Job, Options, Source
 from uprez.practice.billing import Bill

@@ -28,7 +28,7 @@ from uprez.fleet.renting import Terms
 from uprez.fleet.speeds import Memory
 from uprez.fleet.work import ASSEMBLE, INDEX, Work
 from uprez.job import Job, Options, Pin, Plan, Source
-from uprez.market.base import Offer, OfferQuery, Rates
+from uprez.market.base import Line, Offer, OfferQuery, Rates
 from uprez.models import MODELS
 from uprez.practice.offers import CARDS
 from uprez.report.results import BatchPlan
@@ -71,8 +71,15 @@ class Seat:
 class Table:
     """One batch while it is played."""
 
-    def __init__(self, ledger: Ledger, works: Sequence[Work], films: dict[str, Film], seats: Sequence[Seat]) -> None:
-        self.ledger, self.works, self.films, self.seats = ledger, works, films, seats
+    def __init__(
+        self,
+        ledger: Ledger,
+        works: Sequence[Work],
+        films: dict[str, Film],
+        seats: Sequence[Seat],
+        pieces: dict[str, int],
+    ) -> None:
+        self.ledger, self.works, self.films, self.seats, self.pieces = ledger, works, films, seats, pieces
         self.by_id = {work.job.id: work for work in works}
         self.now_s = 0.0
         self.checking: set[Name] = set()
@@ -96,7 +103,8 @@ class Table:
             self.ledger.clock = lambda: START + timedelta(seconds=seat.started_s)
             self.ledger.running(seat.lease)
             self.ledger.clock = lambda: START + timedelta(seconds=seat.ready_s)
-            speeds.note_ready(self.ledger, seat.lease, seat.host.packages_bytes)
+            mbps = seat.host.reached_mbps
+            speeds.note_ready(self.ledger, seat.lease, seat.host.packages_bytes, mbps)
             seat.down_bytes += seat.host.packages_bytes
 
     def _share_out(self) -> None:
@@ -105,7 +113,8 @@ class Table:
         for seat in serving:
             for name in [name for name in seat.queue if name[1] not in dispatch.wanted(self.by_id[name[0]])]:
                 self._drop(seat, name)
-        wanted = sum(dispatch.demand(work, _pieces(work), self.checking) for work in self.works)
+        parts = {work.job.id: max(_pieces(work), self.pieces.get(work.job.id, 1)) for work in self.works}
+        wanted = sum(dispatch.demand(work, parts[work.job.id], self.checking) for work in self.works)
         idle = sorted((seat for seat in serving if not seat.queue), key=lambda seat: -seat.offer.usd_per_hour)
         for seat in idle[: max(0, len(serving) - wanted)]:
             seat.gone_s = self.now_s + HEARD_S
@@ -242,13 +251,16 @@ def play(seed: int, ledger: Ledger, settings: Settings) -> Played:
     settings = replace(settings, options=works[0].job.options, max_machines=rng.randint(1, 6))
     offers = _offers(rng)
     terms = Terms(timing=TIMING, budget_usd=settings.budget_usd)
-    plan = planning.foreseen(settings, works, Memory(ledger, rented=True), terms, offers)
+    memory = Memory(ledger, rented=True)
+    plan = planning.foreseen(settings, works, memory, terms, offers)
+    pieces = planning.pieces(settings, works, memory, plan.gpus[0]) if plan.gpus else {}
     batch = ledger.new_batch()
     ledger.begin_batch(batch, "memory://", {})
     architecture = MODELS[works[0].job.options.model].architecture or ""
     seats, ordered_s = [], 0.0
     for offer in offers[: plan.machines or settings.max_machines]:
-        host = drawn_host(rng, GMAC_PER_S[offer.gpu][architecture])
+        assert offer.line is not None
+        host = drawn_host(rng, GMAC_PER_S[offer.gpu][architecture], offer.line)
         started_s = ordered_s + rng.uniform(90, 400)
         ledger.clock = lambda at=ordered_s: START + timedelta(seconds=at)
         row = ledger.intend(batch=batch, market="vast", place="vast", offer=offer, now=START, life_s=60)
@@ -257,7 +269,7 @@ def play(seed: int, ledger: Ledger, settings: Settings) -> Played:
             Seat(offer=offer, host=host, lease=row.id, ordered_s=ordered_s, started_s=started_s, ready_s=ready_s)
         )
         ordered_s += rng.uniform(3, 12)
-    table = Table(ledger, works, films, seats)
+    table = Table(ledger, works, films, seats, pieces)
     table.play()
     assert all(work.state == "done" for work in works)
     return Played(plan=plan, usd=sum(map(_usd, seats)), seconds=max(seat.gone_s or 0.0 for seat in seats))
@@ -314,6 +326,14 @@ def _offers(rng: random.Random) -> list[Offer]:
         usd_per_hour = rates.usd_per_hour + QUERY.down_gb_per_hour * rates.down_usd_per_gb
         usd_per_hour += QUERY.up_gb_per_hour * rates.up_usd_per_gb
         found.append(
-            Offer(id=str(number), machine=str(number), description=gpu, usd_per_hour=usd_per_hour, rates=rates, gpu=gpu)
+            Offer(
+                id=str(number),
+                machine=str(number),
+                description=gpu,
+                usd_per_hour=usd_per_hour,
+                rates=rates,
+                gpu=gpu,
+                line=Line(down=rng.lognormvariate(6.4, 0.8) / 8 * 1e6, up=rng.lognormvariate(6.0, 0.8) / 8 * 1e6),
+            )
         )
     return sorted(found, key=lambda offer: offer.usd_per_hour)

@@ -13,7 +13,7 @@ from uprez.cli import flags as shared
 from uprez.errors import EXIT_OK, UsageError
 
 if TYPE_CHECKING:
-    from uprez.fleet.ledger import Ban
+    from uprez.fleet.rows import Ban
 
 HEAD = "machine     until              place                 why"
 EVERY = "all"

@@ -74,7 +74,7 @@ def cancel(
 def _chosen(ledger: Ledger, locks: Path, text: str | None) -> BatchRow | None:
     """Give the batch that is named, or else the only one that runs."""
     from uprez.fleet import batches
-    from uprez.fleet.ledger import is_controlled
+    from uprez.fleet.locks import is_controlled
 
     rows = ledger.batches()
     if text is not None:
@@ -104,7 +104,7 @@ def _stop(locks: Path, batch: str, found: Controller, console: Console, patience
 
 def _is_over(locks: Path, batch: str, console: Console, patience_s: float | None) -> bool:
     """Wait until nobody holds a batch any more; says whether that has come."""
-    from uprez.fleet.ledger import is_controlled
+    from uprez.fleet.locks import is_controlled
 
     began = said = time.monotonic()
     while is_controlled(locks, batch):

@@ -14,7 +14,7 @@ from uprez.cli import flags as shared
 if TYPE_CHECKING:
     from uprez.config.settings import Settings
     from uprez.fleet.cleaning import Leftover
-    from uprez.fleet.ledger import LeaseRow
+    from uprez.fleet.rows import LeaseRow
     from uprez.report.console import Console
     from uprez.store.open import Home
 

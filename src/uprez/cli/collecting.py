@@ -14,7 +14,7 @@ from uprez.cli.places import Places
 from uprez.config.settings import Settings
 from uprez.errors import EXIT_OK, UprezError
 from uprez.fleet import batches, detached
-from uprez.fleet.ledger import DetachedRow
+from uprez.fleet.rows import DetachedRow
 from uprez.report.console import Console
 from uprez.store.open import find_home
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from uprez.fleet.batches import BatchRow
-    from uprez.fleet.ledger import LeaseRow
+    from uprez.fleet.rows import LeaseRow
 
 HEAD = "batch    began (UTC)          took done skip fail left machines    cost end"
 STATES = ("done", "skipped", "failed", "unfinished", "detached")

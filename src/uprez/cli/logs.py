@@ -12,8 +12,9 @@ import typer
 from uprez.errors import EXIT_FAILED, EXIT_OK, StoreError, UsageError, WorkerError
 
 if TYPE_CHECKING:
-    from uprez.fleet.ledger import LeaseRow, Ledger
+    from uprez.fleet.ledger import Ledger
     from uprez.fleet.logs import Choice, Reader
+    from uprez.fleet.rows import LeaseRow
     from uprez.report.console import Console
 
 LOOK_S = 1.0
@@ -90,7 +91,7 @@ def _again(ledger: Ledger, choice: Choice) -> Choice:
 
 def _is_over(ledger: Ledger, state_dir: Path, choice: Choice, reader: Reader) -> bool:
     """Say whether nothing more is to come."""
-    from uprez.fleet.ledger import is_controlled
+    from uprez.fleet.locks import is_controlled
 
     locks = state_dir / "batches"
     if choice.batch and is_controlled(locks, choice.batch):
@@ -104,7 +105,8 @@ def _is_silent(row: LeaseRow, locks: Path, reader: Reader) -> bool:
 
     from uprez import status
     from uprez.fleet import labels
-    from uprez.fleet.ledger import is_controlled, utc_now
+    from uprez.fleet.ledger import utc_now
+    from uprez.fleet.locks import is_controlled
     from uprez.fleet.reaper import GRACE
     from uprez.store import keys
 

@@ -49,16 +49,18 @@ KEYS: dict[str, Key] = {
         remote="falls",
         help="Rented machines at once (default 1).",
     ),
-    "max_runtime": Key(kind=kinds.LENGTH, field="max_runtime_s", help="Longest life of a lease: seconds or h:mm:ss."),
+    "max_runtime": Key(
+        kind=kinds.LENGTH, field="max_runtime_s", help="Longest life of a lease: seconds, h:mm:ss or 2h30m."
+    ),
     "deadline": Key(
         kind=kinds.LENGTH,
         field="deadline_s",
-        help="When the batch should be done, from its start: seconds or h:mm:ss.",
+        help="When the batch should be done, from its start: seconds, h:mm:ss or 2h30m.",
     ),
     "segment_frames": Key(
         kind=whole(1, 10**8, "at least 1"), field="segment_frames", help="Frames a segment, the unit of checkpoint."
     ),
-    "start": Key(kind=kinds.TIME, field="options.start", help="Begin here: seconds or h:mm:ss."),
+    "start": Key(kind=kinds.TIME, field="options.start", help="Begin here: seconds, h:mm:ss or 2h30m."),
     "duration": Key(kind=kinds.LENGTH, field="options.duration", help="Process this much of the video."),
     "memory": Key(
         kind=kinds.SIZE,

@@ -37,6 +37,9 @@ UNWRITTEN = ("avi", "webm", "ts", "m4v", "wmv", "flv", "mpg", "mpeg")
 """Suffixes of containers that uprez reads and does not write."""
 _NUMBER = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?")
 """No exponents: a Fraction of 1e999999999 would fill the memory."""
+_UNITS_S = {"d": 86400, "h": 3600, "m": 60, "s": 1}
+_IN_UNITS = re.compile("".join(rf"(?:(?P<{unit}>{_NUMBER.pattern}){unit})?" for unit in _UNITS_S))
+"""A length of time such as 2h30m, or nothing."""
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]{1,61}[A-Za-z0-9]")
 LEAST_MEMORY = 512 << 20
 """Bytes without which no worker gets anywhere."""
@@ -163,8 +166,11 @@ def _size(text: str) -> Value:
 
 
 def seconds(text: str) -> Fraction:
-    """Read "90", "1.5", "2:05" or "1:02:03.5" as seconds, exactly; raises ValueError."""
-    parts = text.strip().split(":")
+    """Read "90", "1.5", "2:05", "1:02:03.5" or "2h30m" as seconds, exactly; raises ValueError."""
+    text = text.strip().lower()
+    if text and (units := _IN_UNITS.fullmatch(text)):
+        return sum((size * Fraction(units[unit] or 0) for unit, size in _UNITS_S.items()), Fraction(0))
+    parts = text.split(":")
     numbers = [Fraction(part) for part in parts if _NUMBER.fullmatch(part)]
     if len(numbers) != len(parts) or len(parts) > 3:
         raise ValueError("is not a time")
@@ -295,10 +301,10 @@ def is_loopback(host: str) -> bool:
 
 
 SCALE = Kind(read=_scale, allowed="a number from 1 to 4, such as 1.5", metavar="NUMBER")
-TIME = Kind(read=seconds, allowed="write seconds (1.5) or hours:minutes:seconds (1:02:03)", metavar="TIME")
+TIME = Kind(read=seconds, allowed="write seconds (1.5), h:mm:ss (1:02:03) or units (2h30m, 1d)", metavar="TIME")
 LENGTH = Kind(
     read=_length,
-    allowed="more than 0 seconds: write seconds (1.5) or hours:minutes:seconds (1:02:03)",
+    allowed="more than 0 seconds: write seconds (1.5), h:mm:ss (1:02:03) or units (2h30m, 1d)",
     metavar="TIME",
 )
 FACTOR = Kind(read=_factor, allowed="above 1 and up to 16, such as 2, 2.5 or 5/2", metavar="NUMBER")

@@ -15,7 +15,7 @@ from fractions import Fraction
 from typing import Literal, NamedTuple, TypeAlias
 
 from uprez.fleet import budget
-from uprez.fleet.ledger import LeaseRow
+from uprez.fleet.rows import LeaseRow
 from uprez.fleet.work import Piece
 from uprez.report.results import USES, Loss, Use
 from uprez.status import Status

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 
-from uprez.fleet.ledger import Ban, Ledger
+from uprez.fleet.ledger import Ledger
+from uprez.fleet.rows import Ban
 from uprez.market.base import Instance
 from uprez.status import Status
 

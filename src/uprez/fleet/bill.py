@@ -9,7 +9,7 @@ from decimal import Decimal
 from fractions import Fraction
 
 from uprez.fleet import account
-from uprez.fleet.ledger import LeaseRow
+from uprez.fleet.rows import LeaseRow
 from uprez.report.results import USES, JobResult, Use
 
 TOLD_USD = Decimal("0.001")

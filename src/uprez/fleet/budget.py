@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 
-from uprez.fleet.ledger import LeaseRow
+from uprez.fleet.rows import LeaseRow
 from uprez.market.base import Rates
 
 BYTES_PER_GB = 10**9

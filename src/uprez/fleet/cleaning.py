@@ -15,7 +15,9 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Literal
 
-from uprez.fleet.ledger import LeaseRow, Ledger, is_controlled, utc_now
+from uprez.fleet.ledger import Ledger, utc_now
+from uprez.fleet.locks import is_controlled
+from uprez.fleet.rows import LeaseRow
 from uprez.market import deadman
 from uprez.store import keys, objects
 from uprez.store.base import Meta

@@ -10,8 +10,7 @@ from pathlib import Path
 
 from uprez.errors import UsageError
 from uprez.fleet import locks
-from uprez.fleet.ledger import is_controlled
-from uprez.fleet.locks import Controller
+from uprez.fleet.locks import Controller, is_controlled
 
 TRIES = 20
 """For a moment a lock may be held by somebody who only looks, and a file be half written."""

@@ -14,9 +14,10 @@ from uprez import status as statuses
 from uprez.errors import BillingError, StoreError, UprezError
 from uprez.fleet import lease as leases
 from uprez.fleet import reaper
-from uprez.fleet.ledger import DetachedRow, LeaseRow, Ledger
+from uprez.fleet.ledger import Ledger
 from uprez.fleet.monitor import WORDS
 from uprez.fleet.renting import ALONE_LINGER_S
+from uprez.fleet.rows import DetachedRow, LeaseRow
 from uprez.market.base import Instance, Market
 from uprez.report.console import Console
 from uprez.sheet import Sheet

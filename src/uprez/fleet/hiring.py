@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from uprez.errors import BillingError, BusyError, DeniedError, KeyRefused, RateLimited, Unclear, UprezError
-from uprez.fleet import clock
+from uprez.fleet import clock, estimate
+from uprez.fleet import plan as plans
 from uprez.fleet.lease import Lease
 from uprez.fleet.renting import Renter
 from uprez.fleet.work import Work
@@ -31,6 +32,8 @@ class Hiring:
     """What the first boot of this batch took."""
     _acquiring: asyncio.Task[Lease] | None = None
     """What of it must not be interrupted."""
+    _pieces: dict[str, int] = field(default_factory=dict)
+    """In how many segments each job is cut at least, by its header; by its id."""
     _again_at: float = 0.0
     _said: str = ""
 
@@ -44,6 +47,14 @@ class Hiring:
         if foreseen is None or clock.now() + _left_s(works, held) > foreseen.until:
             return allowed
         return min(allowed, foreseen.machines)
+
+    def pieces(self, work: Work, *, segment_frames: int | None) -> int:
+        """Reckon in how many segments a job without a plan will be cut: by its header, and by what was foreseen."""
+        if work.job.id not in self._pieces:
+            found = estimate.estimate(work.video, work.job.options)
+            self._pieces[work.job.id] = plans.pieces(found, segment_frames)
+        foreseen = self.renter.foreseen
+        return max(self._pieces[work.job.id], foreseen.pieces.get(work.job.id, 1) if foreseen else 1)
 
     def is_worth_another(self, works: Sequence[Work], held: int) -> bool:
         """Say whether what is open lasts long enough for one more boot to pay, beside the machines that are held."""

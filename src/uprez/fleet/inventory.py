@@ -9,7 +9,9 @@ from decimal import Decimal
 from pathlib import Path
 
 from uprez.fleet import budget, labels, reaper
-from uprez.fleet.ledger import LeaseRow, Ledger, is_looked_after
+from uprez.fleet.ledger import Ledger
+from uprez.fleet.locks import is_looked_after
+from uprez.fleet.rows import LeaseRow
 from uprez.market.base import Instance, Market
 
 

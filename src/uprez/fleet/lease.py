@@ -14,8 +14,9 @@ from uprez.errors import BillingError, MarketError, StoreError
 from uprez.fleet import clock, labels
 from uprez.fleet import plan as plans
 from uprez.fleet.budget import Traffic
-from uprez.fleet.ledger import LeaseRow, Ledger
+from uprez.fleet.ledger import Ledger
 from uprez.fleet.monitor import Monitor
+from uprez.fleet.rows import LeaseRow
 from uprez.fleet.supplies import Supplies, signed
 from uprez.fleet.work import Piece, Work
 from uprez.job import Pin, Plan

@@ -11,8 +11,6 @@ import json
 import secrets
 import sqlite3
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import astuple, dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from importlib import resources
@@ -21,17 +19,17 @@ from typing import Any, Literal
 
 from uprez import wire
 from uprez.errors import StoreError, UsageError
-from uprez.fleet import labels, locks
 from uprez.fleet.batches import BatchRow, Summary
 from uprez.fleet.labels import Label
-from uprez.market.base import Offer, Rates
+from uprez.fleet.rows import Ban, DetachedRow, LeaseRow, Measured, UploadRow
+from uprez.market.base import Line, Offer, Rates
 
 _LEASES = (
     "SELECT *, (SELECT detached_at IS NOT NULL AND collected_at IS NULL FROM batches WHERE id = leases.batch)"
     " AS detached FROM leases"
 )
+_LINE = ("line_down", "line_up")
 _RATES = ("gpu_usd_per_hour", "disk_usd_per_hour", "down_usd_per_gb", "up_usd_per_gb")
-LeaseState = Literal["intent", "held", "ending", "gone", "lost"]
 
 Clock = Callable[[], datetime]
 
@@ -39,111 +37,6 @@ Clock = Callable[[], datetime]
 def utc_now() -> datetime:
     """The wall clock, for records that people read; nothing is decided by it."""
     return datetime.now(UTC)
-
-
-@dataclass(frozen=True, kw_only=True)
-class LeaseRow:
-    """One lease as the ledger has it."""
-
-    id: str
-    batch: str
-    market: str
-    state: LeaseState
-    label: str
-    machine: str
-    instance: str | None
-    usd_per_hour: Decimal
-    """By which it was chosen: with the traffic that was expected."""
-    intended_at: datetime
-    held_at: datetime | None
-    ended_at: datetime | None
-    reason: str | None
-    place: str = "local"
-    """Market and account: an instance means nothing anywhere else."""
-    rates: Rates = field(default_factory=Rates)
-    running_at: datetime | None = None
-    """First seen running."""
-    down_bytes: int = 0
-    up_bytes: int = 0
-    gpu: str = ""
-    """The market's name of it."""
-    ready_at: datetime | None = None
-    """Its worker's first word."""
-    before_usd: Decimal = Decimal(0)
-    """By how much what it did before its prices changed cost more than it would now; below 0: less."""
-    use: str | None = None
-    """What its time was for, as `account` writes it."""
-    detached: bool = False
-    """Its batch has left it to work to its end by itself, and what it made was not collected yet."""
-
-    def is_left_alone(self, now: datetime) -> bool:
-        """Say whether it works by itself until its deadline, and nobody is to end it before."""
-        label = labels.parse(self.label) if self.detached else None
-        return label is not None and now < label.deadline
-
-    @property
-    def named(self) -> str:
-        """Name its machine for people, also one whose number was never learnt."""
-        return f"instance {self.instance}" if self.instance else f"what carries the label {self.label}"
-
-
-@dataclass(frozen=True, kw_only=True)
-class DetachedRow:
-    """One run that was left to its leases, and not collected yet."""
-
-    id: str
-    home: str
-    """URL of the place its results go to."""
-    jobs: frozenset[str]
-    """Ids of the jobs that were left to them."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Measured:
-    """What one task took, or one boot."""
-
-    lease: str
-    job: str = ""
-    gpu: str
-    work: str
-    """As `speeds.kind_of` names it; or boot, index, assemble."""
-    gmac: float = 0.0
-    frames: int = 0
-    pixels: int = 0
-    """Of the result."""
-    bytes: int = 0
-    """Of what was made; of a boot, what was fetched."""
-    seconds: float
-    tasks: int = 1
-    """That it is the sum of."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class UploadRow:
-    """One multipart upload that was not seen to end."""
-
-    number: int
-    batch: str
-    store: str
-    key: str
-    upload: str | None
-    began_at: str
-    """ISO 8601, by our clock."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Ban:
-    """One fault of a machine, and until when it is shunned for it: only by its batch where both times are the same."""
-
-    place: str
-    machine: str
-    batch: str
-    reason: str
-    evidence: str | None
-    """Where what it made is kept."""
-    banned_at: datetime
-    until: datetime
-    """By the ledger's clock."""
 
 
 class Ledger:
@@ -249,6 +142,9 @@ class Ledger:
             (lease, batch, market, place, str(label), offer.machine, str(offer.usd_per_hour), offer.gpu, self._now()),
         )
         self.priced(lease, offer.rates)
+        if offer.line is not None:
+            values = (offer.line.down, offer.line.up, lease)
+            self._run("UPDATE leases SET line_down = ?, line_up = ? WHERE id = ?", values)
         return self.lease(lease)
 
     def priced(self, lease: str, rates: Rates, *, before_usd: Decimal = Decimal(0)) -> None:
@@ -284,7 +180,10 @@ class Ledger:
         self._run(
             "INSERT INTO speeds (lease, job, gpu, work, gmac, frames, pixels, bytes, seconds, measured_at)"
             " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (*astuple(one)[:-1], self._now()),
+            (
+                *(one.lease, one.job, one.gpu, one.work, one.gmac, one.frames, one.pixels, one.bytes, one.seconds),
+                self._now(),
+            ),
         )
 
     def measurements(
@@ -293,12 +192,13 @@ class Ledger:
         """Sum up a kind of work, on one GPU or on all, the latest first: one record for each lease, or for each job."""
         found = self._run(
             "SELECT lease, job, gpu, work, sum(gmac) AS gmac, sum(frames) AS frames, sum(pixels) AS pixels,"
-            " sum(bytes) AS bytes, sum(seconds) AS seconds, count(*) AS tasks FROM speeds"
+            " sum(bytes) AS bytes, sum(seconds) AS seconds, count(*) AS tasks,"
+            " line_down, line_up FROM speeds LEFT JOIN (SELECT id, line_down, line_up FROM leases) ON id = lease"
             " WHERE work = ? AND gpu = coalesce(?, gpu)"
             " GROUP BY CASE ? WHEN 'job' THEN job ELSE lease END ORDER BY max(number) DESC LIMIT ?",
             (work, gpu, by, most),
         )
-        return [Measured(**dict(row)) for row in found]
+        return [Measured(**{k: v for k, v in dict(row).items() if k not in _LINE}, line=_line(row)) for row in found]
 
     def gpus(self, work: str) -> list[str]:
         """List the GPUs that a kind of work was measured on."""
@@ -441,35 +341,6 @@ class UploadLog:
         self._ledger.upload_ended(number)
 
 
-@contextmanager
-def batch_lock(folder: Path, batch: str) -> Iterator[None]:
-    """Hold a batch: while the lock file is locked, its controller lives and nobody reaps its leases."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with locks.path(folder, batch).open("a") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)  # at most one asks `is_controlled` at this moment: no waiting to speak of
-        locks.sign(folder, batch)
-        yield
-
-
-def is_looked_after(folder: Path, row: LeaseRow, now: datetime) -> bool:
-    """Say whether a lease is somebody's: of a controller that lives, or left to itself until its deadline."""
-    return row.is_left_alone(now) or is_controlled(folder, row.batch)
-
-
-def is_controlled(folder: Path, batch: str) -> bool:
-    """Say whether the controller of a batch still lives."""
-    try:
-        file = (folder / f"{batch}.lock").open("r+")
-    except FileNotFoundError:
-        return False
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-    return False
-
-
 def _time(text: str | None) -> datetime | None:
     return datetime.fromisoformat(text) if text else None
 
@@ -491,6 +362,11 @@ def _batch(row: sqlite3.Row) -> BatchRow:
         detached_at=_time(row["detached_at"]),
         collected_at=_time(row["collected_at"]),
     )
+
+
+def _line(row: sqlite3.Row) -> Line | None:
+    down, up = (row[name] for name in _LINE)
+    return None if down is None or up is None else Line(down=down, up=up)
 
 
 def _row(row: sqlite3.Row) -> LeaseRow:
@@ -516,6 +392,7 @@ def _row(row: sqlite3.Row) -> LeaseRow:
         before_usd=Decimal(row["before_usd"]),
         use=row["use"],
         gpu=row["gpu"],
+        line=_line(row),
         ready_at=_time(row["ready_at"]),
     )
 

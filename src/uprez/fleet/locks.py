@@ -1,15 +1,19 @@
-"""What a lock file says: which process holds it, and how far that is with its batch."""
+"""The lock of each batch: who holds it, and how far that is, stands in its file."""
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import platform
+from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 from uprez import wire
 from uprez.errors import WorkerError
+from uprez.fleet.rows import LeaseRow
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +50,35 @@ class Controller:
         if self.pid is None:
             return "a process that does not give its number"
         return f"pid {self.pid}" if self.is_here else f"pid {self.pid} on {self.host}"
+
+
+@contextlib.contextmanager
+def batch_lock(folder: Path, batch: str) -> Iterator[None]:
+    """Hold a batch: while the lock file is locked, its controller lives and nobody reaps its leases."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with path(folder, batch).open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)  # at most one asks `is_controlled` at this moment: no waiting to speak of
+        sign(folder, batch)
+        yield
+
+
+def is_looked_after(folder: Path, row: LeaseRow, now: datetime) -> bool:
+    """Say whether a lease is somebody's: of a controller that lives, or left to itself until its deadline."""
+    return row.is_left_alone(now) or is_controlled(folder, row.batch)
+
+
+def is_controlled(folder: Path, batch: str) -> bool:
+    """Say whether the controller of a batch still lives."""
+    try:
+        file = (folder / f"{batch}.lock").open("r+")
+    except FileNotFoundError:
+        return False
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
 
 
 def sign(folder: Path, batch: str, progress: Progress | None = None) -> None:

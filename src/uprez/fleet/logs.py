@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from uprez.errors import StoreError, UsageError
-from uprez.fleet import batches
-from uprez.fleet.batches import BatchRow
-from uprez.fleet.ledger import LeaseRow, Ledger
+from uprez.fleet.batches import BatchRow, JobLine
+from uprez.fleet.ledger import Ledger
 from uprez.fleet.monitor import LINE, LogLine
+from uprez.fleet.rows import LeaseRow
 from uprez.store import keys, objects
 from uprez.store.open import Home
 
@@ -99,6 +99,8 @@ def choose(ledger: Ledger, what: str | None) -> Choice:
     for exact in (True, False):
         if found := _chosen(rows, leases, what, exact=exact):
             return found
+    if found := _of_job(rows, leases, what, lambda job: PurePosixPath(job.input).stem == what):
+        return found
     raise UsageError(
         f"{what} is no lease, batch, job or input that this computer knows", hint="uprez history lists the batches"
     )
@@ -133,7 +135,7 @@ def _order(line: LogLine) -> tuple[str, int]:
 
 
 def _chosen(rows: Sequence[BatchRow], leases: Sequence[LeaseRow], what: str, *, exact: bool) -> Choice | None:
-    """Give what a name means: a whole one, or the first digits of a number and the last part of a path."""
+    """Give what a name means: a whole one, or the first digits of a number and the last parts of a path."""
 
     def matches(name: str) -> bool:
         return name == what if exact else bool(_PART.fullmatch(what)) and name.startswith(what)
@@ -147,22 +149,19 @@ def _chosen(rows: Sequence[BatchRow], leases: Sequence[LeaseRow], what: str, *, 
         return Choice(what=f"lease {mine[0].id}", leases=(mine[0],))
     if runs:
         return _of_batch(runs[0], leases)
-    return _of_job(rows, leases, what, exact=exact)
+    if exact:
+        return _of_job(rows, leases, what, lambda job: what in (job.job, job.input))
+    return _of_job(rows, leases, what, lambda job: matches(job.job) or job.input.endswith(f"/{what}"))
 
 
 def _of_batch(row: BatchRow, leases: Sequence[LeaseRow]) -> Choice:
     return Choice(what=f"batch {row.id}", leases=tuple(one for one in leases if one.batch == row.id), batch=row.id)
 
 
-def _of_job(rows: Sequence[BatchRow], leases: Sequence[LeaseRow], what: str, *, exact: bool) -> Choice | None:
-    """Find a job by its id or its input; the leases are those of every batch that it was part of."""
-
-    def matches(job: batches.JobLine) -> bool:
-        if exact:
-            return what in (job.job, job.input)
-        begins = bool(_PART.fullmatch(what)) and job.job.startswith(what)
-        return begins or job.input.endswith(f"/{what}")
-
+def _of_job(
+    rows: Sequence[BatchRow], leases: Sequence[LeaseRow], what: str, matches: Callable[[JobLine], bool]
+) -> Choice | None:
+    """Find a job; the leases are those of every batch that it was part of."""
     found = {job.input: job for row in rows for job in row.summary.jobs if matches(job)}
     if len(found) > 1:
         raise UsageError(f"{what} may be {' or '.join(sorted(found)[:5])}", hint="write more of it")

@@ -24,8 +24,7 @@ from uprez.errors import (
     StoreError,
     UprezError,
 )
-from uprez.fleet import bans, clock, dispatch, estimate, speeds
-from uprez.fleet import plan as plans
+from uprez.fleet import bans, clock, dispatch, speeds
 from uprez.fleet.books import Books
 from uprez.fleet.checking import Blame, Checks, title
 from uprez.fleet.detaching import Detaching
@@ -76,8 +75,6 @@ class Loop:
     """Of each lease of this run."""
     _distrusted: dict[str, str] = field(default_factory=dict)
     """Machines that get no more work, and why."""
-    _parts: dict[str, int] = field(default_factory=dict)
-    """In how many segments each job without a plan may be cut, by its id."""
     _lost: int = 0
     _progress_at_loss: int = 0
 
@@ -202,7 +199,7 @@ class Loop:
             self._books.look(serving.lease)
             if serving.status is not None and serving.status.beat > 0 and self._hiring.boot_s is None:
                 self._hiring.boot_s = serving.lease.age_s
-                self.renter.came_up()
+                self.renter.shunning.came_up()
         for serving in self._in("serving"):
             if serving.doing is not None:
                 self._announce(serving.doing[0])
@@ -319,7 +316,7 @@ class Loop:
             raise RentError(f"the image {self.renter.terms.image} cannot be used: {reason}", hint=PYTHON_HINT)
         if self.rented and not reason.endswith(LEFT):  # a lease that merely came to its end says nothing of its machine
             fault, booted = bans.is_its_fault(serving.watcher.instance, serving.status), serving.status is not None
-            self.renter.shun(serving.machine, reason, fault=fault, booted=booted)
+            self.renter.shunning.shun(serving.machine, reason, fault=fault, booted=booted)
         progress = self._progress()
         self._lost = 1 if progress > self._progress_at_loss else self._lost + 1
         self._progress_at_loss = progress
@@ -333,7 +330,7 @@ class Loop:
             return
         machine = self._machines.get(machine.partition("-")[0], machine)
         self._distrusted[machine] = reason
-        self.renter.shun(machine, reason, fault=blame.fault, lied=blame.lied, evidence=blame.evidence)
+        self.renter.shunning.shun(machine, reason, fault=blame.fault, lied=blame.lied, evidence=blame.evidence)
 
     # --- share out
 
@@ -431,14 +428,8 @@ class Loop:
         works = [work for work in self._open() if machine not in work.doubts]
         if self.renter.terms.detach:
             return len(works)
-        return sum(dispatch.demand(work, self._pieces(work), busy) for work in works)
-
-    def _pieces(self, work: Work) -> int:
-        """Reckon in how many segments a job without a plan will be cut, once for each."""
-        if work.job.id not in self._parts:
-            found = estimate.estimate(work.video, work.job.options)
-            self._parts[work.job.id] = plans.pieces(found, self.settings.segment_frames)
-        return self._parts[work.job.id]
+        pieces = partial(self._hiring.pieces, segment_frames=self.settings.segment_frames)
+        return sum(dispatch.demand(work, pieces(work), busy) for work in works)
 
     def _hire(self) -> None:
         """Begin to rent one more machine, if there is work for it."""

@@ -10,7 +10,7 @@ from typing import TypedDict
 
 from uprez.fleet import account, budget, estimate
 from uprez.fleet.intake import Skipped
-from uprez.fleet.ledger import LeaseRow
+from uprez.fleet.rows import LeaseRow
 from uprez.fleet.work import Work
 from uprez.job import Mode, Options, Strategy
 from uprez.media.timeline import Factor, rate_asked

@@ -23,6 +23,7 @@ from uprez.fleet.speeds import Beliefs, Memory
 from uprez.fleet.work import Work
 from uprez.job import Source
 from uprez.market.base import Offer
+from uprez.market.vast.rules import name_of
 from uprez.report.console import Console
 from uprez.report.results import BatchPlan, PlannedShare, Seconds, Usd
 
@@ -87,12 +88,23 @@ def foreseen(
     return replace(question.answered(), uncounted=uncounted)
 
 
-def as_foreseen(found: BatchPlan, settings: Settings) -> Foreseen | None:
-    """Say how many machines that is from now on, and for how long."""
+def as_foreseen(found: BatchPlan, settings: Settings, works: Sequence[Work], memory: Memory) -> Foreseen | None:
+    """Say how many machines that is from now on, and for how long; and how the first of them will cut each job."""
     if found.machines is None or found.seconds is None:
         return None
     within_s = found.seconds.high if settings.deadline_s is None else settings.deadline_s
-    return Foreseen(machines=found.machines, until=clock.now() + within_s)
+    return Foreseen(
+        machines=found.machines,
+        until=clock.now() + within_s,
+        pieces=pieces(settings, works, memory, found.gpus[0]),
+    )
+
+
+def pieces(settings: Settings, works: Sequence[Work], memory: Memory, gpu: str) -> dict[str, int]:
+    """Reckon in how many segments each job will be cut, by its id, if it is planned on a machine with this GPU."""
+    speed = memory.speeds(works[0].video, works[0].job.options).get(gpu)
+    described = ((work.job.id, _load(settings, work)) for work in works)
+    return {job: load.cut(speed.middle) for job, load in described if load is not None} if speed is not None else {}
 
 
 def loads(settings: Settings, works: Sequence[Work], left: Sequence[Source] = ()) -> list[Load]:
@@ -162,7 +174,7 @@ class _Question:
         for offer in self.offers:
             if (speed := self.known.get(offer.gpu)) is None:
                 break
-            found.append(Candidate(gpu=offer.gpu, speed=speed, rates=offer.rates))
+            found.append(Candidate(gpu=offer.gpu, speed=speed, rates=offer.rates, line=offer.line))
         return found
 
     def _on(self, machines: Sequence[Candidate], paying: int, terms: Terms) -> BatchPlan:
@@ -209,13 +221,19 @@ class _Question:
         return self._seen[count]
 
     def _alone(self) -> tuple[PlannedShare, ...]:
-        """Say what the whole batch takes on one machine of each known GPU, at the price of its best offer."""
+        """Say what the whole batch takes on one machine of each known GPU that is wanted, at its best offer's price."""
         best = {offer.gpu: offer for offer in reversed(self.offers)}
+        rental = self.settings.rental
+        wanted, unwanted = ({name_of(gpu) for gpu in names} for names in (rental.gpu_models, rental.gpu_blacklist))
         shares = []
         for gpu, speed in self.known.items():
+            if gpu and (name_of(gpu) in unwanted or (wanted and name_of(gpu) not in wanted)):
+                continue
             offer = best.get(gpu)
             candidate = (
-                Candidate(gpu=gpu, speed=speed) if offer is None else Candidate(gpu=gpu, speed=speed, rates=offer.rates)
+                Candidate(gpu=gpu, speed=speed)
+                if offer is None
+                else Candidate(gpu=gpu, speed=speed, rates=offer.rates, line=offer.line)
             )
             seen = outlook.foresee(self.loads, [candidate], self.beliefs, farewell_s=_farewell_s(self.settings))
             free = gpu == ""

@@ -15,7 +15,9 @@ from uprez.errors import BillingError, MarketError, StoreError, WorkerError
 from uprez.fleet import labels
 from uprez.fleet import lease as leases
 from uprez.fleet.lease import Unsettled
-from uprez.fleet.ledger import LeaseRow, Ledger, is_looked_after
+from uprez.fleet.ledger import Ledger
+from uprez.fleet.locks import is_looked_after
+from uprez.fleet.rows import LeaseRow
 from uprez.market.base import Instance, Market
 from uprez.report.console import Console
 from uprez.store import keys

@@ -12,9 +12,11 @@ from uprez import background
 from uprez.config.settings import Settings
 from uprez.errors import MarketError, StoreError
 from uprez.fleet import cleaning, reaper
-from uprez.fleet.ledger import LeaseRow, Ledger, is_looked_after, utc_now
+from uprez.fleet.ledger import Ledger, utc_now
+from uprez.fleet.locks import is_looked_after
 from uprez.fleet.markets import Place, set_clock
 from uprez.fleet.reaper import Reaped
+from uprez.fleet.rows import LeaseRow
 from uprez.fleet.serving import DONE
 from uprez.report.console import Console
 from uprez.store import keys, objects

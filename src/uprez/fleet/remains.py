@@ -9,7 +9,7 @@ from decimal import ROUND_UP, Decimal
 from uprez.errors import BudgetError
 from uprez.fleet import budget, estimate
 from uprez.fleet import plan as plans
-from uprez.fleet.ledger import LeaseRow
+from uprez.fleet.rows import LeaseRow
 from uprez.fleet.work import Work
 from uprez.report.console import Console
 from uprez.report.results import Remains

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from functools import partial
+from types import MappingProxyType
 from typing import NamedTuple
 
 from uprez import background, wire
@@ -23,12 +24,14 @@ from uprez.errors import (
     RentError,
     StoreError,
 )
-from uprez.fleet import bans, budget, clock, labels
+from uprez.fleet import budget, clock, labels
 from uprez.fleet import lease as leases
 from uprez.fleet.budget import Traffic
 from uprez.fleet.lease import Lease
-from uprez.fleet.ledger import Ban, LeaseRow, Ledger
+from uprez.fleet.ledger import Ledger
 from uprez.fleet.monitor import Monitor
+from uprez.fleet.rows import LeaseRow
+from uprez.fleet.shunning import Shunning
 from uprez.fleet.supplies import Supplies
 from uprez.market.base import Instance, Launch, Market, Offer, OfferQuery, Rates
 from uprez.report.console import Console
@@ -88,6 +91,8 @@ class Foreseen(NamedTuple):
     machines: int
     until: float
     """By our monotonic clock."""
+    pieces: Mapping[str, int] = MappingProxyType({})
+    """In how many segments each job will be cut, by its id: believed until it has its plan."""
 
 
 @dataclass(kw_only=True)
@@ -113,16 +118,13 @@ class Renter:
     """Called once, with the first offers."""
     foreseen: Foreseen | None = None
     """What it said; None: as many machines as pay."""
-    banned: set[str] = field(default_factory=set)
-    """Machines that were found bad in this batch."""
-    _suspects: dict[str, str] = field(default_factory=dict)
-    """Machines that never came up, and why, as long as none did: the image may be to blame."""
-    _proved: bool = False
-    """A machine came up."""
-    _told_bans: bool = False
     _purse: Decimal | None = None
     """The account's credit and what was spent by then, and when that was asked for."""
     _purse_at: float = float("-inf")
+
+    def __post_init__(self) -> None:
+        """Know the machines that are no good."""
+        self.shunning = Shunning(ledger=self.ledger, place=self.market.place, batch=self.batch, console=self.console)
 
     async def acquire(self, *, held: Collection[str] = ()) -> Lease:
         """Rent the best machine that the terms allow; `held` are those that the batch has already.
@@ -131,8 +133,8 @@ class Renter:
         StoreError when the sheet cannot be written, BillingError when something may have been left.
         """
         # A second lease of one machine would fail with the first, and two attempts there are no race.
-        shunned = self._shunned()
-        query = replace(self.terms.query, machines=tuple(sorted(self.banned.union(held, shunned))))
+        shunned = {} if self.terms.budget_usd is None else self.shunning.of_earlier()
+        query = replace(self.terms.query, machines=tuple(sorted(self.shunning.banned.union(held, shunned))))
         found = await self.market.offers(query)
         if not found:
             hint = f"{NO_OFFER}; {SHUNNED}" if shunned else NO_OFFER
@@ -148,7 +150,7 @@ class Renter:
         for offer in found[:TRIES]:
             if self.stopped:
                 raise RentError("interrupted before anything was rented")
-            if offer.machine in self.banned and self.terms.budget_usd is not None:
+            if offer.machine in self.shunning.banned and self.terms.budget_usd is not None:
                 continue  # since it was searched
             try:
                 return await self._patiently(offer, funds)
@@ -162,54 +164,6 @@ class Renter:
         if isinstance(refused, BudgetError):
             raise refused
         raise RentError(f"none of {len(found[:TRIES])} offers could be rented", hint="a little later others are there")
-
-    def _shunned(self) -> dict[str, Ban]:
-        """Give the machines that earlier batches found bad, and say so once."""
-        if self.terms.budget_usd is None:
-            return {}
-        found = bans.current(self.ledger.bans(self.market.place), self.ledger.clock())
-        for line in bans.told(found.values()) if not self._told_bans else ():
-            self.console.info(line)
-        self._told_bans = True
-        return found
-
-    def shun(
-        self,
-        machine: str,
-        reason: str,
-        *,
-        fault: bool,
-        booted: bool = True,
-        lied: bool = False,
-        evidence: str | None = None,
-    ) -> None:
-        """Rent a machine no more in this batch; where it is at fault, later ones are to know.
-
-        One that never `booted` is so only if others do: the image may be to blame.
-        """
-        if machine in self.banned:
-            return
-        self.banned.add(machine)
-        if fault and not (booted or self._proved):
-            self._suspects[machine] = reason
-        elif fault:
-            self._blame(machine, reason, lied=lied, evidence=evidence)
-
-    def came_up(self) -> None:
-        """Take note that a machine came up: where others did not, they are to blame."""
-        self._proved = True
-        for machine, reason in self._suspects.items():
-            self._blame(machine, reason)
-        self._suspects.clear()
-
-    def _blame(self, machine: str, reason: str, *, lied: bool = False, evidence: str | None = None) -> None:
-        try:
-            ban = bans.note(self.ledger, self.market.place, machine, self.batch, reason, lied=lied, evidence=evidence)
-        except StoreError as error:  # a full disk must not end what works
-            self.console.warn(error.message)
-            return
-        if ban.until > ban.banned_at:
-            self.console.warn(f"Machine {machine} is shunned until {ban.until:%Y-%m-%d %H:%M}Z: {reason}")
 
     def _passed_over(self, offer: Offer, error: MarketError) -> MarketError:
         """Say why an offer was not rented; raises where no other would be either."""
@@ -300,7 +254,7 @@ class Renter:
         if promised <= terms.budget_usd and not self.poor:
             return None
         self.short = lease.unpaid = True
-        return f"${more:.3f} more would go beyond {self._limit}"
+        return f"${more:.3f} for another {terms.timing.lease_s / 60:.1f} min would go beyond {self._limit}"
 
     @property
     def more_money(self) -> str:

@@ -10,20 +10,26 @@ from typing import Literal
 
 from uprez.fleet import estimate
 from uprez.fleet.belief import Belief, between
-from uprez.fleet.ledger import Ledger, Measured
+from uprez.fleet.ledger import Ledger
+from uprez.fleet.rows import Measured
 from uprez.fleet.work import Piece, Work
 from uprez.job import Options, Video
+from uprez.market.base import Line
 from uprez.market.vast import throughput
 from uprez.models import MODELS
 from uprez.models.needed import models_of
 from uprez.status import Done
 
-BOOT, INDEX, ASSEMBLE = "boot", "index", "assemble"
+BOOT, LINE, INDEX, ASSEMBLE = "boot", "line", "index", "assemble"
 """Kinds of rows that are no work of networks."""
 LATEST = 50
 """Machines, or jobs, that are looked at: programs change."""
 OURS = (1 / 3, 1.0)
 """Of a published rate: nothing is published that fetches and encodes as we do, and nobody has measured our own."""
+LINES_MBPS = (1.0, 100_000.0)
+"""What a worker may say of its line to be believed: it is its host's word."""
+SHARES = (0.02, 2.0)
+"""Likewise, of what its host advertises."""
 MACHINES_DIFFER = 1.2
 """The factor within which nine in ten machines of one GPU are: CPUs, clocks and cooling differ."""
 
@@ -35,11 +41,20 @@ class Beliefs:
     load_s: Belief
     """From the order to the container's start: its image is pulled, and only the disk costs."""
     install_s: Belief
-    """From there to the worker's first word."""
+    """From there to the worker's first word, where nobody says what the line carries."""
+    line_share: Belief
+    """Of what a host says of its line, that is reached: learnt of what comes, believed of what goes too."""
+    unpack_s: Belief
+    """From the container's start to the worker's first word, beside the fetching."""
     packages_bytes: Belief
     index_s: Belief
+    """Where nobody says what the line carries."""
+    read_s: Belief
+    """Of an index, beside the fetching."""
     join_bytes_per_s: Belief
-    """Of a result, at its assembly: segments come, the result goes."""
+    """Of a result, at its assembly: segments come, the result goes. Where nobody says what the line carries."""
+    weave_bytes_per_s: Belief
+    """Of a result, at its assembly, beside the fetching and sending."""
     bits_per_pixel: Belief
     """Of a result."""
 
@@ -47,18 +62,26 @@ class Beliefs:
 RENTED = Beliefs(
     load_s=between(60, 420, factor=2),
     install_s=between(60, 300, factor=1.5),
+    line_share=between(0.4, 1, factor=1.5),
+    unpack_s=between(40, 200, factor=1.5),
     packages_bytes=between(0.8e9, 4e9, factor=1.2),
     index_s=between(30, 240, factor=2),
+    read_s=between(20, 180, factor=2),
     join_bytes_per_s=between(3e6, 60e6, factor=2),
+    weave_bytes_per_s=between(30e6, 500e6, factor=2),
     bits_per_pixel=between(0.03, estimate.LOSSY_BITS, factor=2),
 )
 """Before anything was measured: the wheels that a machine fetches are 0.8 to 4 GB, a boot is 4 to 10 minutes."""
 LOCAL = Beliefs(
     load_s=between(0.1, 2, factor=2),
     install_s=between(0.5, 5, factor=2),
+    line_share=between(0.4, 1, factor=1.5),
+    unpack_s=between(0.5, 5, factor=2),
     packages_bytes=between(1, 2, factor=1.2),
     index_s=between(1, 60, factor=3),
+    read_s=between(1, 60, factor=3),
     join_bytes_per_s=between(20e6, 500e6, factor=2),
+    weave_bytes_per_s=between(20e6, 500e6, factor=2),
     bits_per_pixel=between(0.03, estimate.LOSSY_BITS, factor=2),
 )
 LOSSLESS = between(estimate.LOSSLESS_BITS / 4, estimate.LOSSLESS_BITS, factor=1.5)
@@ -94,14 +117,14 @@ def note_done(ledger: Ledger, work: Work, piece: Piece, done: Done) -> None:
             gmac=_gmac_per_frame(work.video, work.job.options) * frames if segment else 0.0,
             frames=frames,
             pixels=frames * work.plan.width * work.plan.height,
-            bytes=done.size,
+            bytes=work.job.source.size if piece.kind == INDEX else done.size,
             seconds=done.seconds,
         )
     )
 
 
-def note_ready(ledger: Ledger, lease: str, fetched_bytes: int) -> None:
-    """Record that a worker said its first word, and what came before it."""
+def note_ready(ledger: Ledger, lease: str, fetched_bytes: int, reached_mbps: float | None = None) -> None:
+    """Record that a worker said its first word, and what came before it; `reached_mbps`: at which Mbit/s it fetched."""
     ledger.ready(lease)
     row = ledger.lease(lease)
     if row.ready_at is None:
@@ -110,6 +133,9 @@ def note_ready(ledger: Ledger, lease: str, fetched_bytes: int) -> None:
     seconds = (row.ready_at - began).total_seconds()
     if seconds > 0:
         ledger.measured(Measured(lease=lease, gpu=row.gpu, work=BOOT, bytes=fetched_bytes, seconds=seconds))
+    if reached_mbps is not None and LINES_MBPS[0] <= reached_mbps <= LINES_MBPS[1] and fetched_bytes > 0:
+        fetch_s = fetched_bytes * 8 / 1e6 / reached_mbps
+        ledger.measured(Measured(lease=lease, gpu=row.gpu, work=LINE, bytes=fetched_bytes, seconds=fetch_s))
 
 
 def _gmac_per_frame(video: Video, options: Options) -> float:
@@ -143,11 +169,32 @@ class Memory:
         made = self._rows(kind_of(options), by="job")
         bits = LOSSLESS if options.codec == "ffv1" else guess.bits_per_pixel
         loads = self._ledger.loads_s(rented=self.rented, most=LATEST) if self._ledger else []
+        reached = {row.lease: row.bytes / row.seconds for row in self._rows(LINE)}
+        boots_on, indexed_on, joined_on = (
+            [(row, row.line) for row in rows if row.line is not None] for rows in (boots, indexed, joined)
+        )
+        shares = [reached[row.lease] / line.down for row, line in boots_on if row.lease in reached]
+        share = guess.line_share.corrected([one for one in shares if SHARES[0] <= one <= SHARES[1]])
+
+        def down_s(row: Measured, line: Line) -> float:
+            return row.bytes / reached.get(row.lease, line.down * share.middle)
+
+        def both_s(row: Measured, line: Line) -> float:
+            return down_s(row, line) + row.bytes / (line.up * share.middle)
+
         return Beliefs(
             load_s=guess.load_s.corrected(loads),
             install_s=guess.install_s.corrected([row.seconds for row in boots]),
+            line_share=share,
+            unpack_s=guess.unpack_s.corrected([_beside(row.seconds, down_s(row, line)) for row, line in boots_on]),
             packages_bytes=guess.packages_bytes.corrected([row.bytes for row in boots]),
             index_s=guess.index_s.corrected([row.seconds / row.tasks for row in indexed]),
+            read_s=guess.read_s.corrected(
+                [_beside(row.seconds, down_s(row, line)) / row.tasks for row, line in indexed_on]
+            ),
+            weave_bytes_per_s=guess.weave_bytes_per_s.corrected(
+                [row.bytes / _beside(row.seconds, both_s(row, line)) for row, line in joined_on]
+            ),
             join_bytes_per_s=guess.join_bytes_per_s.corrected([row.bytes / row.seconds for row in joined]),
             bits_per_pixel=bits.corrected([8 * row.bytes / row.pixels for row in made if row.pixels]),
         )
@@ -165,6 +212,11 @@ class Memory:
             return []
         rows = self._ledger.measurements(kind, gpu, by=by, most=LATEST)
         return [row for row in rows if bool(row.gpu) == self.rented]
+
+
+def _beside(seconds: float, fetch_s: float) -> float:
+    """Give what is left of a time beside the fetching; never nothing, since lines are slower now and then."""
+    return max(seconds - fetch_s, seconds / 10)
 
 
 @contextmanager

@@ -5,7 +5,9 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from uprez.fleet.ledger import Ledger, UploadRow, is_controlled
+from uprez.fleet.ledger import Ledger
+from uprez.fleet.locks import is_controlled
+from uprez.fleet.rows import UploadRow
 from uprez.report.console import Console
 from uprez.store.bucket import BucketStore
 from uprez.store.open import Home

@@ -181,7 +181,7 @@ class Watcher:
             with contextlib.suppress(MarketError, TimeoutError):
                 said = await asyncio.wait_for(self.market.why(self.lease.instance), LAST_LOG_S)
                 for line in said.splitlines()[-5:]:
-                    self.console.warn(f"its host: {line}")
+                    self.console.warn(f"host of instance {self.lease.instance}: {line}")
 
     def _find(self, listed: Listed) -> None:
         """Find the instance in the list."""
@@ -270,7 +270,8 @@ class Watcher:
         status = self.lease.monitor.status
         if status is not None and status.beat > 0 and not self._spoke:
             self._spoke = True
-            self._note(partial(speeds.note_ready, self.ledger, self.lease.id, status.fetched_bytes))
+            mbps = status.machine.down_mbps if status.machine else None
+            self._note(partial(speeds.note_ready, self.ledger, self.lease.id, status.fetched_bytes, mbps))
 
     def _told(self) -> Traffic:
         """Give what the worker says it has moved; the host earns by it, so it is a claim."""

@@ -93,6 +93,14 @@ class Rates:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Line:
+    """What a line carries, in bytes a second."""
+
+    down: float
+    up: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class Offer:
     """A machine with a price."""
 
@@ -109,6 +117,8 @@ class Offer:
     """Of one GPU, as the market has it."""
     cores: int | None = None
     """Of its CPU, ours alone."""
+    line: Line | None = None
+    """What its host says of its line."""
     lasts_s: float | None = None
     """Seconds until its owner may take it back; None where nobody says."""
 

@@ -8,6 +8,8 @@ ALTER TABLE batches ADD COLUMN jobs TEXT;           -- JSON: ids of the jobs tha
 ALTER TABLE batches ADD COLUMN collected_at TEXT;   -- and what they published was verified
 
 ALTER TABLE leases ADD COLUMN gpu TEXT NOT NULL DEFAULT '';  -- the market's name of it
+ALTER TABLE leases ADD COLUMN line_down REAL;                -- bytes a second, as its host says
+ALTER TABLE leases ADD COLUMN line_up REAL;
 ALTER TABLE leases ADD COLUMN ready_at TEXT;                 -- its worker's first word
 ALTER TABLE leases ADD COLUMN use TEXT;                      -- JSON: seconds by what they were for
 ALTER TABLE leases ADD COLUMN before_usd TEXT NOT NULL DEFAULT '0';  -- more than at today's prices, before they changed
@@ -30,11 +32,11 @@ CREATE TABLE speeds (
     lease       TEXT NOT NULL,
     job         TEXT NOT NULL,  -- '' of a boot
     gpu         TEXT NOT NULL,  -- '' on the local market
-    work        TEXT NOT NULL,  -- names of the networks, and what was done with them; or boot, index, assemble
+    work        TEXT NOT NULL,  -- names of the networks, and what was done with them; or boot, line, index, assemble
     gmac        REAL NOT NULL,  -- of the networks
     frames      INTEGER NOT NULL,
     pixels      INTEGER NOT NULL,  -- of the result
-    bytes       INTEGER NOT NULL,  -- of what was made; of a boot, what was fetched
+    bytes       INTEGER NOT NULL,  -- of what was made; of a boot or an index, what was fetched for it
     seconds     REAL NOT NULL,  -- of the task, fetching and encoding in it
     measured_at TEXT NOT NULL
 ) STRICT;

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 
-from uprez.market.base import SPARE, VRAM_MB_PER_GB, Offer, OfferQuery, Rates
+from uprez.market.base import SPARE, VRAM_MB_PER_GB, Line, Offer, OfferQuery, Rates
 from uprez.market.vast.records import VastOffer
 from uprez.market.vast.rules import DEAR_TRAFFIC, disk_gb, disk_usd, machine_usd, name_of, reason, usd_per_hour
 from uprez.market.vast.throughput import frames_per_s
@@ -19,6 +19,10 @@ PAGES = 5
 """Every row counts against the day's quota."""
 ENOUGH = 10
 """With so many offers that will do, nothing dearer is looked for."""
+MEGABIT = 125_000.0
+"""In bytes."""
+LEAST_MBPS = 1
+"""That a line may have to be believed."""
 SIZES_GB = (4, 6, 8, 10, 11, 12, 16, 20, 24, 32, 40, 48, 64, 80, 96, 141, 180)
 """As memory is sold. A card reports a little less (24,564 MB; 23,028 with error correction)."""
 
@@ -52,8 +56,18 @@ class Choice:
             gpu=self.offer.gpu_name,
             gpu_ram_mb=self.offer.gpu_ram_mb,
             cores=None if self.offer.cpu_cores is None else max(1, int(self.offer.cpu_cores)),
+            line=_line(self.offer),
             lasts_s=None if self.offer.duration_s is None else float(self.offer.duration_s),
         )
+
+
+def _line(offer: VastOffer) -> Line | None:
+    """Give what a host says of its line; nothing, unless it says both and they are such as lines have."""
+    if offer.inet_down_mbps is None or offer.inet_up_mbps is None:
+        return None
+    if min(offer.inet_down_mbps, offer.inet_up_mbps) < LEAST_MBPS:
+        return None
+    return Line(down=float(offer.inet_down_mbps) * MEGABIT, up=float(offer.inet_up_mbps) * MEGABIT)
 
 
 @dataclass(frozen=True, kw_only=True)
