@@ -389,6 +389,7 @@ def patient(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> Iterator[Rented]:
         yield rented
 
 
+@LONG
 def test_the_log_comes_soon_and_a_dead_run_is_reaped(patient: Rented) -> None:
     """With the usual numbers the first line shows within 10 s of the container's start.
 
