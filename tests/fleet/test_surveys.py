@@ -48,3 +48,15 @@ def test_a_machine_computes_in_what_was_asked_for(
     options = Options(model=model, scale=Fraction(2), precision=asked)
     with pytest.raises(InputError if good else VerifyError, match="no such file" if good else f"{asked} was asked"):
         _checked(survey, options, tmp_path / "gone.mkv")
+
+
+def test_videos_of_one_clock_share_their_times(survey: Survey) -> None:
+    """The surveys stay equal to what they were, also of a film that is too long to be kept for others."""
+    one, other = (
+        replace(survey, index=replace(survey.index, pts=tuple(int(f"{100_000 + number}") for number in range(50))))
+        for _ in range(2)
+    )
+    assert surveys.sharing(one) == one
+    assert surveys.sharing(one).index.pts[7] is surveys.sharing(other).index.pts[7]
+    long = replace(survey, index=replace(survey.index, pts=tuple(range(surveys.MOST_TIMES + 1))))
+    assert surveys.sharing(long) == long

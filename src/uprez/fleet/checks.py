@@ -73,6 +73,7 @@ def survey(home: Home, work: Work, key: str, segment_frames: int | None) -> Surv
             raise StoreError(f"{key} is gone")
         found = wire.load(Survey, fetched.data, where=key)
         surveys.check(found, work)
+        found = surveys.sharing(found)
         number = 1 + max(map(_number, plan_ids(home, work)), default=0)
         made = plans.make(
             work.job.id,
