@@ -162,23 +162,24 @@ def test_many_leases_take_one_list_a_look_and_less_than_a_third_of_a_core(
         assert after.reads - before.reads <= 1.3 * LEASES * seconds / TIMING.status_s  # and what ended meanwhile
 
 
-COMMAND = """
+SIZE = r'print(re.search(r"VmHWM:\s+([0-9]+) kB", open("/proc/self/status").read())[1])'
+COMMAND = f"""
 import re, uprez.batch, uprez.cli.main, uprez.cli.run
-print(re.search(r"VmHWM:\\s+([0-9]+) kB", open("/proc/self/status").read())[1])
+{SIZE}
 """
-CROWDED = """
+CROWDED = f"""
 import re, sys
 from pathlib import Path
 import pytest
 from crew import crowd
 from uprez.store.memory import MemoryStore
 from virtual import install
-print(re.search(r"VmHWM:\\s+([0-9]+) kB", open("/proc/self/status").read())[1])
+{SIZE}
 with pytest.MonkeyPatch.context() as patch:
     install(patch)
     report = crowd(200, Path(sys.argv[1]), patch, hired_s=240.0, until_s=480.0)
 assert report.samples[-1].leases == 200
-print(re.search(r"VmHWM:\\s+([0-9]+) kB", open("/proc/self/status").read())[1])
+{SIZE}
 bucket = (meta for vault in (report.world.state, report.world.outputs) for meta in MemoryStore.listing(vault))
 print(sum(meta.size for meta in bucket) / 1024)
 """

@@ -113,8 +113,7 @@ class Table:
         for seat in serving:
             for name in [name for name in seat.queue if name[1] not in dispatch.wanted(self.by_id[name[0]])]:
                 self._drop(seat, name)
-        parts = {work.job.id: max(_pieces(work), self.pieces.get(work.job.id, 1)) for work in self.works}
-        wanted = sum(dispatch.demand(work, parts[work.job.id], self.checking) for work in self.works)
+        wanted = sum(dispatch.demand(work, self.pieces[work.job.id], self.checking) for work in self.works)
         idle = sorted((seat for seat in serving if not seat.queue), key=lambda seat: -seat.offer.usd_per_hour)
         for seat in idle[: max(0, len(serving) - wanted)]:
             seat.gone_s = self.now_s + HEARD_S
@@ -253,7 +252,8 @@ def play(seed: int, ledger: Ledger, settings: Settings) -> Played:
     terms = Terms(timing=TIMING, budget_usd=settings.budget_usd)
     memory = Memory(ledger, rented=True)
     plan = planning.foreseen(settings, works, memory, terms, offers)
-    pieces = planning.pieces(settings, works, memory, plan.gpus[0]) if plan.gpus else {}
+    foreseen = planning.pieces(settings, works, memory, plan.gpus[0]) if plan.gpus else {}
+    pieces = {work.job.id: max(_pieces(work), foreseen.get(work.job.id, 1)) for work in works}
     batch = ledger.new_batch()
     ledger.begin_batch(batch, "memory://", {})
     architecture = MODELS[works[0].job.options.model].architecture or ""

@@ -137,14 +137,15 @@ class Ledger:
         lease = secrets.token_hex(4)
         label = Label(ledger=self.id, lease=lease, deadline=now + timedelta(seconds=life_s))
         self._run(
-            "INSERT INTO leases (id, batch, market, place, state, label, machine, usd_per_hour, gpu, intended_at)"
-            " VALUES (?, ?, ?, ?, 'intent', ?, ?, ?, ?, ?)",
-            (lease, batch, market, place, str(label), offer.machine, str(offer.usd_per_hour), offer.gpu, self._now()),
+            "INSERT INTO leases (id, batch, market, place, state, label, machine, usd_per_hour, gpu,"
+            " line_down, line_up, intended_at) VALUES (?, ?, ?, ?, 'intent', ?, ?, ?, ?, ?, ?, ?)",
+            (
+                *(lease, batch, market, place, str(label), offer.machine, str(offer.usd_per_hour), offer.gpu),
+                *((offer.line.down, offer.line.up) if offer.line else (None, None)),
+                self._now(),
+            ),
         )
         self.priced(lease, offer.rates)
-        if offer.line is not None:
-            values = (offer.line.down, offer.line.up, lease)
-            self._run("UPDATE leases SET line_down = ?, line_up = ? WHERE id = ?", values)
         return self.lease(lease)
 
     def priced(self, lease: str, rates: Rates, *, before_usd: Decimal = Decimal(0)) -> None:

@@ -301,11 +301,11 @@ class _Deal:
         Where it is `helped` with, each machine fetches its source first, as far as it has not indexed it.
         """
         (indexed_s, indexer), last = indexed, (0.0, 0)
-        have = {indexer} if helped else set(range(len(self.hosts)))
+        have = {indexer}
         for _ in range(count):
             at, number = heapq.heappop(self._free)
             self.given_s = max(at, indexed_s)
-            fetch_s = 0.0 if number in have else self.hosts[number].fetch_s(load.source_bytes)
+            fetch_s = self.hosts[number].fetch_s(load.source_bytes) if helped and number not in have else 0.0
             have.add(number)
             end_s = self.given_s + fetch_s + load.units / count / self.hosts[number].units_per_s
             self.parts[number].end_s = end_s

@@ -230,11 +230,9 @@ class _Question:
             if gpu and (name_of(gpu) in unwanted or (wanted and name_of(gpu) not in wanted)):
                 continue
             offer = best.get(gpu)
-            candidate = (
-                Candidate(gpu=gpu, speed=speed)
-                if offer is None
-                else Candidate(gpu=gpu, speed=speed, rates=offer.rates, line=offer.line)
-            )
+            candidate = Candidate(gpu=gpu, speed=speed)
+            if offer is not None:
+                candidate = replace(candidate, rates=offer.rates, line=offer.line)
             seen = outlook.foresee(self.loads, [candidate], self.beliefs, farewell_s=_farewell_s(self.settings))
             free = gpu == ""
             shares.append(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -169,35 +169,27 @@ class Memory:
         made = self._rows(kind_of(options), by="job")
         bits = LOSSLESS if options.codec == "ffv1" else guess.bits_per_pixel
         loads = self._ledger.loads_s(rented=self.rented, most=LATEST) if self._ledger else []
-        reached = {row.lease: row.bytes / row.seconds for row in self._rows(LINE)}
-        boots_on, indexed_on, joined_on = (
-            [(row, row.line) for row in rows if row.line is not None] for rows in (boots, indexed, joined)
-        )
-        shares = [reached[row.lease] / line.down for row, line in boots_on if row.lease in reached]
-        share = guess.line_share.corrected([one for one in shares if SHARES[0] <= one <= SHARES[1]])
-
-        def down_s(row: Measured, line: Line) -> float:
-            return row.bytes / reached.get(row.lease, line.down * share.middle)
-
-        def both_s(row: Measured, line: Line) -> float:
-            return down_s(row, line) + row.bytes / (line.up * share.middle)
-
+        lines = self._lines(guess.line_share, boots)
         return Beliefs(
             load_s=guess.load_s.corrected(loads),
             install_s=guess.install_s.corrected([row.seconds for row in boots]),
-            line_share=share,
-            unpack_s=guess.unpack_s.corrected([_beside(row.seconds, down_s(row, line)) for row, line in boots_on]),
+            line_share=lines.share,
+            unpack_s=guess.unpack_s.corrected([lines.beside_s(row, line) for row, line in _told(boots)]),
             packages_bytes=guess.packages_bytes.corrected([row.bytes for row in boots]),
             index_s=guess.index_s.corrected([row.seconds / row.tasks for row in indexed]),
-            read_s=guess.read_s.corrected(
-                [_beside(row.seconds, down_s(row, line)) / row.tasks for row, line in indexed_on]
-            ),
+            read_s=guess.read_s.corrected([lines.beside_s(row, line) / row.tasks for row, line in _told(indexed)]),
             weave_bytes_per_s=guess.weave_bytes_per_s.corrected(
-                [row.bytes / _beside(row.seconds, both_s(row, line)) for row, line in joined_on]
+                [row.bytes / lines.beside_s(row, line, sent=True) for row, line in _told(joined)]
             ),
             join_bytes_per_s=guess.join_bytes_per_s.corrected([row.bytes / row.seconds for row in joined]),
             bits_per_pixel=bits.corrected([8 * row.bytes / row.pixels for row in made if row.pixels]),
         )
+
+    def _lines(self, guess: Belief, boots: Sequence[Measured]) -> _Lines:
+        """Say which lines were measured, and what is believed by them of all others."""
+        reached = {row.lease: row.bytes / row.seconds for row in self._rows(LINE)}
+        shares = [reached[row.lease] / line.down for row, line in _told(boots) if row.lease in reached]
+        return _Lines(reached=reached, share=guess.corrected([one for one in shares if SHARES[0] <= one <= SHARES[1]]))
 
     def _speed(self, gpu: str, video: Video, options: Options) -> Belief | None:
         measured = [units(row.gmac, row.pixels) / row.seconds for row in self._rows(kind_of(options), gpu)]
@@ -214,9 +206,27 @@ class Memory:
         return [row for row in rows if bool(row.gpu) == self.rented]
 
 
-def _beside(seconds: float, fetch_s: float) -> float:
-    """Give what is left of a time beside the fetching; never nothing, since lines are slower now and then."""
-    return max(seconds - fetch_s, seconds / 10)
+@dataclass(frozen=True, kw_only=True)
+class _Lines:
+    """What machines' lines carried."""
+
+    reached: Mapping[str, float]
+    """Bytes a second that came, of the leases that said so."""
+    share: Belief
+
+    def beside_s(self, row: Measured, line: Line, *, sent: bool = False) -> float:
+        """Give what is left of a time beside the fetching; never nothing, since lines are slower now and then.
+
+        `sent`: as many bytes went too.
+        """
+        moving_s = row.bytes / self.reached.get(row.lease, line.down * self.share.middle)
+        moving_s += row.bytes / (line.up * self.share.middle) if sent else 0.0
+        return max(row.seconds - moving_s, row.seconds / 10)
+
+
+def _told(rows: Sequence[Measured]) -> list[tuple[Measured, Line]]:
+    """Give the rows of machines whose hosts say what their lines carry."""
+    return [(row, row.line) for row in rows if row.line is not None]
 
 
 @contextmanager
