@@ -19,7 +19,7 @@ from functools import partial
 from pathlib import Path
 
 REPO = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(REPO / "tests" / folder) for folder in ("e2e", "s3")]
+sys.path[:0] = [str(REPO / "tests" / folder) for folder in ("e2e", "nouns", "s3")]
 
 from killed import IMAGE, SEGMENTS, Moment, Rented, full_disk  # noqa: E402  the tests' own market
 from s3_server import S3Server  # noqa: E402
