@@ -227,7 +227,7 @@ def test_a_trickle_ends(origin: Origin) -> None:
     begin = time.monotonic()
     with pytest.raises(FetchError, match="slower than"):
         http.request("GET", origin.url, limits=Limits(read_s=0.5, total_s=0.5))
-    assert time.monotonic() - begin < 3
+    assert time.monotonic() - begin < 8
 
 
 def test_an_answer_has_a_size(origin: Origin) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import threading
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from io import StringIO
 from pathlib import Path
@@ -20,19 +19,10 @@ from uprez.logbook import PART_LINES, Logbook, Reporter
 from uprez.machine import Machine
 from uprez.sheet import Sheet
 from uprez.status import Done, Status
+from waiting import until
 
 LEASE = "0a1b2c3d"
 LINE = re.compile(rf"{LEASE}:([0-9]+) [0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}}T[0-9]{{2}}:[0-9]{{2}}:[0-9]{{2}}Z (.*)\n")
-
-
-def until(condition: Callable[[], bool], within_s: float = 5.0) -> bool:
-    """Wait for a condition; gives whether it came true."""
-    end = time.monotonic() + within_s
-    while not condition():
-        if time.monotonic() > end:
-            return False
-        time.sleep(0.01)
-    return True
 
 
 @pytest.fixture
@@ -135,11 +125,11 @@ def test_status_beats_and_tells_what_is_done(sheet: Sheet, tmp_path: Path) -> No
     reporter.machine("a CPU", "CPUExecutionProvider", ("gpu: none",))
     reporter.doing("working", "t-1")
     reporter.frames(7, 2.5)
-    assert until(lambda: (found := read(tmp_path)) is not None and found.frames == 7)
+    until(lambda: (found := read(tmp_path)) is not None and found.frames == 7)
     first = read(tmp_path)
     assert first is not None
     assert (first.lease, first.phase, first.task, first.fps, first.device) == (LEASE, "working", "t-1", 2.5, "a CPU")
-    assert until(lambda: (found := read(tmp_path)) is not None and found.beat >= first.beat + 3)
+    until(lambda: (found := read(tmp_path)) is not None and found.beat >= first.beat + 3)
     reporter.done(Done(task="t-1", key="k", frames=7))
     assert reporter.finished() == {"t-1"}
     reporter.doing("working", "t-2")
@@ -158,7 +148,7 @@ def test_status_tells_the_machine_and_its_traffic(
     monkeypatch.setattr(logbooks.http, "traffic", lambda: (3, 4))
     rented = Machine(gpu="NVIDIA L4", gpus=1, own_key_works=True)
     reporter = Reporter(lambda: sheet, Logbook(LEASE, StringIO()), rented)
-    assert until(lambda: read(tmp_path) is not None)
+    until(lambda: read(tmp_path) is not None)
     found = read(tmp_path)
     reporter.close("over")
     assert found is not None
@@ -194,9 +184,9 @@ def test_news_do_not_wait_for_the_beat(sheet: Sheet, tmp_path: Path) -> None:
     """What begins or ends is told at once, however slow the heart beats."""
     reporter = Reporter(lambda: replace(sheet, status_s=60), Logbook(LEASE, StringIO()))
     reporter.doing("working", "t-1")
-    assert until(lambda: (found := read(tmp_path)) is not None and found.task == "t-1")
+    until(lambda: (found := read(tmp_path)) is not None and found.task == "t-1")
     reporter.done(Done(task="t-1", key="k"))
-    assert until(lambda: (found := read(tmp_path)) is not None and len(found.done) == 1)
+    until(lambda: (found := read(tmp_path)) is not None and len(found.done) == 1)
     reporter.close("done")
 
 
@@ -222,10 +212,10 @@ def test_store_that_fails_does_not_end_the_work(sheet: Sheet, tmp_path: Path) ->
     reporter = Reporter(lambda: broken, log)
     log.say("before")
     reporter.doing("working", "t-1")
-    assert until(lambda: "[WARN] status not written" in stream.getvalue())
+    until(lambda: "[WARN] status not written" in stream.getvalue())
     reporter.frames(3, 1.0)
     store.unlink()
-    assert until(lambda: (found := read(store)) is not None and found.frames == 3)
+    until(lambda: (found := read(store)) is not None and found.frames == 3)
     reporter.close("done")
     found = read(store)
     assert found is not None

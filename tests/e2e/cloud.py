@@ -24,15 +24,15 @@ if TYPE_CHECKING:
     from s3_server import S3Server
 
 QUICK = Timing(
-    boot_s=30,
+    boot_s=90,
     lease_s=60,
     grace_s=10,
     watch_s=0.2,
     status_s=1,
     poll_s=0.1,
     log_s=0,
-    silence_s=30,
-    stall_s=60,
+    silence_s=60,
+    stall_s=120,
     hard_life_s=600,
 )
 

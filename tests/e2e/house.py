@@ -11,8 +11,6 @@ import struct
 import subprocess
 import sys
 import termios
-import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -23,6 +21,7 @@ import numpy as np
 
 from screen import Screen
 from uprez.config.settings import Location
+from waiting import until
 
 REPO = Path(__file__).resolve().parents[2]
 
@@ -97,7 +96,7 @@ class House:
     def uprez(self, *arguments: str, program: tuple[str, ...] = ("-m", "uprez")) -> Ended:
         """Run the command to its end."""
         process = self.start(*arguments, program=program)
-        out, err = process.communicate(timeout=100)
+        out, err = process.communicate(timeout=200)
         return Ended(code=process.returncode, out=out, err=err)
 
     def on_terminal(self, *arguments: str) -> tuple[str, list[str]]:
@@ -138,24 +137,9 @@ class House:
         """List what still runs below this folder: dead-men and workers have it as their current folder."""
         return [pid for pid in _pids() if self.top in _folder(pid).parents]
 
-    def wait_for(self, look: Callable[[], Any]) -> Any:
-        """Look until there is something; fails after a minute."""
-        return wait_for(look)
-
     def worker(self) -> int:
         """Wait for the worker and give its process id."""
-        pid: int = wait_for(lambda: next((pid for pid in self.processes() if b"work" in _command(pid)), None))
-        return pid
-
-
-def wait_for(look: Callable[[], Any], seconds: float = 60.0) -> Any:
-    """Look until there is something; fails after `seconds`."""
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if found := look():
-            return found
-        time.sleep(0.02)
-    raise AssertionError(f"nothing within {seconds} s")
+        return until(lambda: next((pid for pid in self.processes() if b"work" in _command(pid)), 0))
 
 
 def write_clip(path: Path, frames: int, size: tuple[int, int], shade: int) -> None:

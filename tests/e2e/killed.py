@@ -29,11 +29,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import av
 
-from house import Ended, wait_for, write_clip
+from house import Ended, write_clip
 from s3_proxy import Proxy, Seen
 from uprez.practice import Clock, Market, Meter, Options, PracticeServer, Processes, image
 from uprez.practice.call import Call
 from uprez.practice.faults import Armed
+from waiting import until
 
 if TYPE_CHECKING:
     from s3_server import S3Server
@@ -61,8 +62,8 @@ rented:
   status_s: 0.5
   poll_s: 0.5
   log_s: 1
-  silence_s: 15
-  stall_s: 60
+  silence_s: 60
+  stall_s: 120
   hard_life_s: 600
 """
 When = Literal["before", "after"]
@@ -132,7 +133,7 @@ class Rented:
     """A folder with config.yaml and .env, a market that really runs what is rented, and a bucket. Up until `close`."""
 
     def __init__(
-        self, top: Path, server: S3Server, *, lease_s: float = 20, boot_s: float = 30, limits: bool = True
+        self, top: Path, server: S3Server, *, lease_s: float = 20, boot_s: float = 90, limits: bool = True
     ) -> None:
         """`limits`: the market refuses calls that come too soon, also those of a run after those of a killed one."""
         self.top = top
@@ -218,7 +219,7 @@ class Rented:
         return self.end(self.start(*arguments))
 
     @staticmethod
-    def end(process: subprocess.Popen[str], within_s: float = 100) -> Ended:
+    def end(process: subprocess.Popen[str], within_s: float = 200) -> Ended:
         """Wait for a command's end."""
         out, err = process.communicate(timeout=within_s)
         return Ended(code=process.returncode, out=out or "", err=err or "")
@@ -306,12 +307,12 @@ class Rented:
 
     def wait_until_gone(self, within_s: float) -> float:
         """Wait until the market has no instance; gives the seconds since the last strike."""
-        wait_for(lambda: not self.instances(), within_s)
+        until(lambda: not self.instances(), within_s)
         return time.monotonic() - self.struck_at
 
-    def wait_for_calls(self, endpoint: str, count: int, within_s: float = 40) -> None:
+    def wait_for_calls(self, endpoint: str, count: int, within_s: float = 150) -> None:
         """Wait until the command has made so many calls of an endpoint."""
-        wait_for(lambda: self.calls["after", endpoint] >= count, within_s)
+        until(lambda: self.calls["after", endpoint] >= count, within_s)
 
     def settle(self) -> None:
         """Put the market's clock forward until its list cannot lag behind a call that nobody heard the end of."""

@@ -31,15 +31,15 @@ from uprez.practice.process import Container
 from uprez.report.console import Console
 
 QUICK = Timing(
-    boot_s=20,
+    boot_s=90,
     lease_s=120,
     grace_s=20,
     watch_s=0.5,
     status_s=0.5,
     poll_s=0.25,
     log_s=0.3,
-    silence_s=20,
-    stall_s=60,
+    silence_s=60,
+    stall_s=120,
     hard_life_s=600,
 )
 """Of machines that boot within a second, a step away."""

@@ -9,6 +9,7 @@ import pytest
 
 from cloud import Cloud, check
 from house import MakeClip
+from waiting import until
 
 SLOW = ("run", "--model", "lanczos", "--scale", "4", "--codec", "hevc", "--segment-frames", "6")
 pytestmark = pytest.mark.parametrize("versioned", [True], indirect=True)
@@ -24,9 +25,9 @@ def test_a_killed_worker_is_replaced(cloud: Cloud, clip: MakeClip) -> None:
     """The same run rents anew and finishes; segments that counted are not computed again."""
     cloud.put("input/clip.mp4", clip(frames=60))
     run = cloud.house.start(*SLOW)
-    cloud.house.wait_for(lambda: len(pins(cloud)) >= 2)
+    until(lambda: len(pins(cloud)) >= 2)
     os.kill(cloud.house.worker(), signal.SIGKILL)
-    out, err = run.communicate(timeout=100)
+    out, err = run.communicate(timeout=200)
     assert run.returncode == 0, out + err
     assert out.count("[OK] Created instance") == 2
     assert sum(line.startswith("[OK] Segment") for line in out.splitlines()) == 10
@@ -38,7 +39,7 @@ def test_a_killed_controller_loses_nothing(cloud: Cloud, clip: MakeClip) -> None
     """The next run adopts what was published, computes only the rest, and finishes."""
     cloud.put("input/clip.mp4", clip(frames=60))
     run = cloud.house.start(*SLOW)
-    cloud.house.wait_for(lambda: len(pins(cloud)) >= 2)
+    until(lambda: len(pins(cloud)) >= 2)
     run.kill()
     run.communicate()
     counted = len(pins(cloud))
@@ -55,9 +56,9 @@ def test_ctrl_c_gives_the_machine_back(cloud: Cloud, clip: MakeClip) -> None:
     """An interrupted run exits 130 with nothing left running, and no sheet with signed URLs stays in the bucket."""
     cloud.put("input/clip.mp4", clip(frames=60))
     run = cloud.house.start(*SLOW)
-    cloud.house.wait_for(lambda: len(pins(cloud)) >= 1)
+    until(lambda: len(pins(cloud)) >= 1)
     run.send_signal(signal.SIGINT)
-    out, err = run.communicate(timeout=60)
+    out, err = run.communicate(timeout=200)
     assert run.returncode == 130, out + err
     assert "[OK] Instance destroyed" in out
     assert cloud.house.processes() == []
@@ -82,7 +83,7 @@ def test_two_laptops_on_one_bucket_both_end_well(cloud: Cloud, clip: MakeClip) -
         )
         for number in range(2)
     ]
-    ended = [run.communicate(timeout=110) for run in runs]
+    ended = [run.communicate(timeout=200) for run in runs]
     for run, (out, err) in zip(runs, ended, strict=True):
         assert run.returncode == 0, out + err
     assert all(key.startswith("output/clip.x4") for key in cloud.keys("output/"))

@@ -8,7 +8,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import av
 import numpy as np
@@ -21,10 +21,14 @@ from uprez.fleet import checks
 from uprez.fleet import lease as leases
 from uprez.store import open as places
 from uprez.store.bucket import BucketStore
+from waiting import until
 
-if TYPE_CHECKING:
-    pass
-
+AS_AT_B2 = pytest.mark.parametrize(
+    "versioned",
+    [True, pytest.param(False, marks=pytest.mark.long("longer"))],
+    ids=["versioned", "plain"],
+    indirect=True,
+)
 MIN_PART = 5 << 20
 """Bytes of the smallest part that the server joins to others."""
 
@@ -64,6 +68,7 @@ def test_a_bucket_is_enhanced_and_its_links_work(cloud: Cloud, clip: MakeClip, v
     assert len(again.links) == 1
 
 
+@AS_AT_B2
 def test_links_give_one_right_for_one_object(cloud: Cloud, clip: MakeClip) -> None:
     """The server itself refuses a link with another signature, for another method or another object."""
     cloud.put("input/a.mp4", clip(frames=12))
@@ -78,6 +83,7 @@ def test_links_give_one_right_for_one_object(cloud: Cloud, clip: MakeClip) -> No
         refused.value.close()
 
 
+@AS_AT_B2
 def test_another_laptop_skips_what_is_done(cloud: Cloud, clip: MakeClip, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is done is in the bucket: without the ledger, from another folder, nothing is computed again."""
     cloud.put("input/a.mp4", clip(frames=12))
@@ -118,6 +124,7 @@ def test_a_prefix_without_its_marker_is_not_used(cloud: Cloud, clip: MakeClip) -
     assert cloud.keys(".uprez/") == [".uprez/mine.txt"]
 
 
+@AS_AT_B2
 def test_a_foreign_output_stays(cloud: Cloud, clip: MakeClip) -> None:
     """A name that is taken gets our job's digits; with overwrite it is replaced."""
     cloud.put("input/a.mp4", clip(frames=12))
@@ -133,6 +140,7 @@ def test_a_foreign_output_stays(cloud: Cloud, clip: MakeClip) -> None:
     assert cloud.get("output/a.x2.mp4") != Path(__file__).read_bytes()
 
 
+@AS_AT_B2
 def test_done_work_is_done_again_when_asked(cloud: Cloud, clip: MakeClip) -> None:
     """With skip_existing off a finished job is made anew and its output replaced, under the same name."""
     cloud.put("input/a.mp4", clip(frames=12))
@@ -191,7 +199,7 @@ def test_a_kill_in_the_middle_of_an_upload_leaves_none(cloud: Cloud, clip: MakeC
     cloud.proxy.fail("UPLOAD_PART", "slow", times=9)
     given = [word for name, value in flags.items() for word in (f"--{name.replace('_', '-')}", str(value))]
     running = cloud.house.start("run", *given, program=("-c", IN_PARTS))
-    cloud.house.wait_for(lambda: cloud.proxy.counts["UPLOAD_PART"])
+    until(lambda: cloud.proxy.counts["UPLOAD_PART"])
     running.kill()
     for pid in cloud.house.processes():
         os.kill(pid, signal.SIGKILL)

@@ -13,6 +13,7 @@ import pytest
 from house import House, MakeClip
 from paper import intended
 from uprez.fleet.ledger import Ledger
+from waiting import until
 
 
 def pins(house: House) -> list[str]:
@@ -35,9 +36,9 @@ def test_a_killed_worker_is_replaced(house: House, clip: MakeClip) -> None:
     """The same run rents anew and finishes; segments that counted are not computed again."""
     clip(frames=60)
     run = house.start(*slow())
-    house.wait_for(lambda: len(pins(house)) >= 2)
+    until(lambda: len(pins(house)) >= 2)
     os.kill(house.worker(), signal.SIGKILL)
-    out, err = run.communicate(timeout=100)
+    out, err = run.communicate(timeout=200)
     assert run.returncode == 0, out + err
     assert "Lease lost: the worker is gone" in out
     assert out.count("[OK] Created instance") == 2
@@ -50,7 +51,7 @@ def test_a_killed_controller_loses_nothing(house: House, clip: MakeClip) -> None
     """The next run ends the orphan, adopts what was published, computes only the rest, and finishes."""
     clip(frames=60)
     run = house.start(*slow())
-    house.wait_for(lambda: len(pins(house)) >= 2)
+    until(lambda: len(pins(house)) >= 2)
     run.kill()
     run.communicate()
     counted = len(pins(house))
@@ -67,9 +68,9 @@ def test_ctrl_c_gives_the_machine_back(house: House, clip: MakeClip) -> None:
     """An interrupted run exits 130 with nothing left running, and the same command goes on from there."""
     clip(frames=60)
     run = house.start(*slow())
-    house.wait_for(lambda: len(pins(house)) >= 1)
+    until(lambda: len(pins(house)) >= 1)
     run.send_signal(signal.SIGINT)
-    out, err = run.communicate(timeout=60)
+    out, err = run.communicate(timeout=200)
     assert run.returncode == 130, out + err
     assert "[OK] Instance destroyed" in out
     assert house.processes() == []
@@ -83,9 +84,9 @@ def test_a_closed_console_does_not_stop_the_work(house: House, clip: MakeClip) -
     """When the reader of its output goes away, the run still finishes and gives the machine back."""
     clip(frames=60)
     run = house.start(*slow())
-    house.wait_for(lambda: len(pins(house)) >= 1)
+    until(lambda: len(pins(house)) >= 1)
     run.stdout.close()
-    assert run.wait(timeout=100) == 0
+    assert run.wait(timeout=200) == 0
     assert count(house.outputs / "clip.x4.mp4") == 60
     assert house.processes() == []
 

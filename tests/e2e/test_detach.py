@@ -7,8 +7,7 @@ import os
 import re
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from decimal import Decimal
 from pathlib import Path
 
@@ -17,6 +16,7 @@ import pytest
 from cloud import Ran
 from house import REPO, write_clip
 from rented import Rented, rented, versioned
+from waiting import until
 
 __all__ = ["rented", "versioned"]  # fixtures: pytest finds them by name
 
@@ -30,15 +30,15 @@ from uprez.cli.main import run_cli
 run_cli(sys.argv[1:])
 """
 TIMING = {
-    "boot_s": 30,
+    "boot_s": 90,
     "lease_s": 60,
     "grace_s": 20,
     "watch_s": 0.5,
     "status_s": 0.5,
     "poll_s": 0.25,
     "log_s": 0.3,
-    "silence_s": 20,
-    "stall_s": 60,
+    "silence_s": 60,
+    "stall_s": 120,
     "hard_life_s": 600,
 }
 
@@ -79,14 +79,6 @@ def detach(rented: Rented, *arguments: str, off: str = "") -> Ran:
     )
 
 
-def wait(what: Callable[[], object], within_s: float = 150.0) -> None:
-    """Wait until something is so."""
-    end = time.monotonic() + within_s
-    while not what():
-        assert time.monotonic() < end, "it never came to that"
-        time.sleep(0.2)
-
-
 def check_bill(rented: Rented, ended: Ran) -> None:
     """Check that nothing is left, and that what is told is never less than what is billed, and hardly more.
 
@@ -117,7 +109,7 @@ def test_a_detached_batch_ends_by_itself(rented: Rented, off: str) -> None:
     assert "may go on billing" not in begun.text, "they are meant to"
     assert not rented.cloud.keys("output/"), begun.text
     assert rented.market.rows(), f"its machines go on\n{begun.text}"
-    wait(lambda: not rented.market.rows())
+    until(lambda: not rented.market.rows())
     back = off.translate(str.maketrans("+-", "-+"))
     ended = uprez("status", off=back)
     assert ended.code == 0, ended.text

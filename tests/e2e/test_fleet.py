@@ -7,7 +7,6 @@ import os
 import re
 from collections import Counter
 from contextlib import closing
-from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from numpy.typing import NDArray
 
 from cloud import Ran
 from house import write_clip
-from rented import QUICK, Act, Rented, rented, versioned
+from rented import Act, Rented, rented, versioned
 from uprez.fleet.ledger import Ledger
 from uprez.practice.faults import Armed
 
@@ -137,7 +136,6 @@ def test_a_batch_survives_its_machines(rented: Rented) -> None:
         type="bid",
         budget="1",
         on=on,
-        rented=replace(QUICK, boot_s=12),
     )
     assert ran.code == 0, ran.text
     leases = rented.settled(ran)

@@ -17,6 +17,7 @@ from house import House, MakeClip
 from pictures import Waves
 from plain import COLOUR
 from uprez.models import MODELS, WheelSource, weights
+from waiting import until
 
 SIZE = (96, 64)
 MS = Fraction(1, 1000)
@@ -150,9 +151,9 @@ def test_uneven_times_stay_uneven_however_the_work_is_cut(stocked: House) -> Non
         assert got == of if of else got not in source, at
     pieces = ("run", *flags, "--segment-frames", "2", "--output-dir", "pieces")
     run = stocked.start(*pieces)
-    stocked.wait_for(lambda: pins(stocked))
+    until(lambda: pins(stocked))
     run.send_signal(signal.SIGINT)
-    run.communicate(timeout=60)
+    run.communicate(timeout=200)
     assert run.returncode == 130
     counted = len(pins(stocked))
     assert 1 <= counted < 12

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Protocol
 
 import pytest
 
-from house import wait_for
 from killed import Moment, Rented, full_disk
+from waiting import until
 
 if TYPE_CHECKING:
     from s3_server import S3Server
@@ -24,12 +24,14 @@ pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform != "linux", reas
 BOOTING = Moment(endpoint="list", since="create", nth=2)
 SMALL_PIPE = 4096
 DEADLINE_S = 5 + 3 + 5
+SLACK_S = 15
+"""For a machine that is busy with other tests; one that does not end itself has minutes."""
 
 
 class MakeRented(Protocol):
     """Makes a market, a bucket and a folder for the command."""
 
-    def __call__(self, *, lease_s: float = 10, boot_s: float = 30) -> Rented:
+    def __call__(self, *, lease_s: float = 10, boot_s: float = 90) -> Rented:
         """Make them, with these lengths of a lease and of a boot."""
 
 
@@ -38,7 +40,7 @@ def rent(tmp_path: Path, s3_server: S3Server) -> Iterator[MakeRented]:
     """Make markets, and end them after the test."""
     made: list[Rented] = []
 
-    def make(*, lease_s: float = 10, boot_s: float = 30) -> Rented:
+    def make(*, lease_s: float = 10, boot_s: float = 90) -> Rented:
         made.append(Rented(tmp_path, s3_server, lease_s=lease_s, boot_s=boot_s, limits=False))
         return made[-1]
 
@@ -84,7 +86,7 @@ def test_a_machine_whose_controller_left_for_good_ends_itself(rent: MakeRented) 
     run = rented.strike_run(BOOTING, signal.SIGINT)
     (number,) = rented.instances()
     (bill,) = rented.market.bills.values()
-    wait_for(lambda: rented.market.faults.struck["500"], 40)
+    until(lambda: rented.market.faults.struck["500"])
     for _ in range(2):
         run.send_signal(signal.SIGINT)
         time.sleep(0.3)
@@ -94,8 +96,8 @@ def test_a_machine_whose_controller_left_for_good_ends_itself(rent: MakeRented) 
     assert f"[ERROR] instance {number} may still be running, and bill" in ended.lines
     assert f"[HINT] vastai destroy instance {number} -y" in ended.lines
     rented.market.faults.disarm("500")
-    rented.wait_until_gone(DEADLINE_S + 5)
-    assert bill.disk_ms / 1000 < DEADLINE_S + 4
+    rented.wait_until_gone(DEADLINE_S + SLACK_S)
+    assert bill.disk_ms / 1000 < DEADLINE_S + SLACK_S
     assert rented.uprez("reap").code == 0
     assert rented.faults() == []
 
@@ -105,7 +107,7 @@ def test_an_interrupted_start_still_gives_back_what_an_earlier_run_left(rent: Ma
     rented = rent()
     rented.fault("500", endpoint="destroy", times=-1)
     run = rented.strike_run(BOOTING, signal.SIGINT)
-    wait_for(lambda: rented.market.faults.struck["500"], 40)
+    until(lambda: rented.market.faults.struck["500"])
     for _ in range(2):
         run.send_signal(signal.SIGINT)
         time.sleep(0.3)
@@ -126,7 +128,7 @@ def test_a_reader_that_stops_reading_stops_neither_lease_nor_signal(rent: MakeRe
     run = rented.start("run", "--verbose", pipe_bytes=SMALL_PIPE)
     rented.wait_for_calls("manage", 1)
     run.send_signal(signal.SIGHUP)
-    assert run.wait(40) == 130
+    assert run.wait(100) == 130
     assert rented.faults() == []
 
 

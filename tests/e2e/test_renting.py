@@ -205,7 +205,7 @@ def test_machines_that_are_not_what_was_rented_are_given_back(
     first, *later = faults
     rented.arm(first)()
     on = [(rf"Lease lost: .*{faults[last]}", rented.arm(fault)) for last, fault in zip(faults, later, strict=False)]
-    ran = rented.run(rented=replace(QUICK, boot_s=8), on=on)
+    ran = rented.run(on=on)
     assert ran.code == 0, ran.text
     check(rented.cloud, "output/clip.x2.mp4", 20)
     moved_on(rented, ran, tuple(faults.values()))
@@ -360,6 +360,8 @@ def test_several_short_leases_finish_a_job(rented: Rented, clip: Path) -> None:
     assert len({lease["machine"] for lease in leases}) == 1, "nobody was banned"
 
 
+# With several machines, which CI runs: tests/e2e/test_fleet.py.
+@LONG
 def test_the_result_is_what_this_machine_would_make(rented: Rented, clip: Path) -> None:
     """Frame for frame, bit for bit, with a lossless codec."""
     (rented.cloud.house.inputs / "clip.mp4").write_bytes(clip.read_bytes())

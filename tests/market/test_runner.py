@@ -17,13 +17,14 @@ from pathlib import Path
 
 import pytest
 
-from boot_desk import LEASE, Desk, until
+from boot_desk import LEASE, Desk
 from uprez import packing, status
 from uprez.market.vast import create, launch
 from uprez.packing import Packed
 from uprez.practice import Clock, Market, Options, PracticeServer, Processes, image
 from uprez.practice.faults import Armed
 from uprez.sheet import Install, Ref
+from waiting import until
 
 INSTANCE = "/api/v0/instances/77/"
 TOOLS = ("bash", "curl", "env", "mkdir", "sed", "sleep")
@@ -148,7 +149,7 @@ def test_it_destroys_itself_at_its_deadline(host: Host) -> None:
     began = time.time()
     host.start(f"{host.desk.url}/sheet", UPREZ_LIFE_S="1")
     until(lambda: len(host.desk.deletes()) >= 3)
-    assert 0 <= time.time() - began < 8
+    assert 0 <= time.time() - began < 30
     assert set(host.desk.deletes()) == {"Bearer k3y"}
     assert "the time of this machine is over" in host.log
     assert "DELETE of this instance: 429" in host.log
@@ -268,7 +269,7 @@ def test_a_worker_is_installed_works_and_leaves(host: Host, packed: Packed) -> N
     )
     (host.folder / "bin" / "nvidia-smi").chmod(0o755)
     host.start(host.desk.lay(packed), **packages(host.folder / "cache"))
-    until(host.desk.deletes, 60)
+    until(host.desk.deletes)
     said = status.read(host.desk.objects["/status"])
     assert said.phase == "left"
     assert said.machine is not None
@@ -294,12 +295,12 @@ def test_a_half_made_environment_is_made_again(host: Host, packed: Packed) -> No
     (host.home / "venv" / "bin").mkdir(parents=True)
     (host.home / "venv" / "bin" / "python").write_text("#!/bin/sh\nexit 9\n")
     host.start(url, **more)
-    until(host.desk.deletes, 60)
+    until(host.desk.deletes)
     assert "the work ended with 0" in host.log
     (stamp,) = (host.home / "venv").glob("whole-*")
     written = stamp.stat().st_mtime_ns
     host.start(url, **more)
-    until(lambda: host.log.count("the work ended with 0") == 2, 60)
+    until(lambda: host.log.count("the work ended with 0") == 2)
     assert stamp.stat().st_mtime_ns == written
 
 
@@ -340,7 +341,7 @@ def test_a_machine_with_nothing_but_an_index(host: Host, packed: Packed) -> None
         pytest.skip("needs `make wheelhouse`")
     complete(host)
     host.start(host.desk.lay(packed), **image.environment(wheelhouse=wheelhouse) | {"PATH": str(host.folder / "bin")})
-    until(host.desk.deletes, 100)
+    until(host.desk.deletes)
     assert "the work ended with 0" in host.log
 
 
@@ -375,7 +376,7 @@ def test_a_rented_machine_works_and_gives_itself_back(rented: PracticeServer, de
     """On the practice market: rented, installed, worked, gone, though the market refuses the first DELETE."""
     rented.market.inject(Armed(name="500", endpoint="destroy", times=1))
     rent(rented, desk.lay(packed))
-    until(lambda: not rented.market.rows(), 60)
+    until(lambda: not rented.market.rows())
     said = status.read(desk.objects["/status"])
     assert said.machine is not None
     assert said.machine.own_key_works is True
@@ -391,4 +392,4 @@ def test_a_rented_machine_that_hears_nothing_gives_itself_back(rented: PracticeS
     until(lambda: desk.seen)
     rented.market.reboot(made)
     until(lambda: not rented.market.rows())
-    assert time.monotonic() - began < 8
+    assert time.monotonic() - began < 30

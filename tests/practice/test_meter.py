@@ -13,9 +13,8 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,6 +26,7 @@ from uprez.practice import Clock, Market, Meter, Options, PracticeServer, Proces
 from uprez.practice.framing import Chunked, MalformedError
 from uprez.store import urls
 from uprez.store.bucket import BucketStore
+from waiting import until
 
 if TYPE_CHECKING:
     from s3_server import S3Server
@@ -151,14 +151,6 @@ def credentials(url: str) -> dict[str, str]:
     """Give the header that a proxy's URL means."""
     text = url.removeprefix("http://").rpartition("@")[0]
     return {"Proxy-Authorization": f"Basic {base64.b64encode(text.encode()).decode()}"}
-
-
-def until(true: Callable[[], object]) -> None:
-    """Wait for what comes soon."""
-    deadline = time.monotonic() + 20
-    while not true():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 def test_one_connection_serves_every_kind_of_message(

@@ -9,7 +9,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,9 +16,9 @@ from typing import Any
 import pytest
 
 from uprez.practice import PracticeServer
+from waiting import until
 
 VASTAI = Path(sys.executable).with_name("vastai")
-WAIT_S = 20.0
 SDK = """
 import json, sys, time
 from vastai import VastAI
@@ -58,14 +57,6 @@ def vastai(environment: dict[str, str]) -> Callable[..., str]:
         return done.stdout
 
     return run
-
-
-def until(true: Callable[[], object]) -> None:
-    """Wait for what comes soon."""
-    deadline = time.monotonic() + WAIT_S
-    while not true():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 def test_the_official_command_line_drives_the_market(real: PracticeServer, vastai: Callable[..., str]) -> None:

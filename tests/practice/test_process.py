@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,16 +17,7 @@ from uprez.practice import Clock, Market
 from uprez.practice.offers import CARDS
 from uprez.practice.process import Container, Idle, Processes, StartError, command
 from uprez.practice.smi import gpu, script
-
-WAIT_S = 10.0
-
-
-def until(true: Callable[[], object]) -> None:
-    """Wait for what comes soon."""
-    deadline = time.monotonic() + WAIT_S
-    while not true():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+from waiting import until
 
 
 def alive(pid: int) -> bool:

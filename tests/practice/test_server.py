@@ -10,7 +10,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from typing import Any
 
 import pytest
@@ -18,6 +17,7 @@ import pytest
 from uprez.practice import Market, PracticeServer
 from uprez.practice.access import ENDPOINTS
 from uprez.practice.call import Call
+from waiting import until
 
 Http = Any  # conftest's client
 LAUNCH = {"image": "python:3.11-bookworm", "disk": 20, "label": "a", "onstart": "/bin/bash", "args": ["-c", "true"]}
@@ -280,10 +280,7 @@ def test_a_client_can_be_killed_at_its_call(http_idle: Http, when: str) -> None:
         http_idle.control("kill", {"pid": client.pid, "endpoint": "create", "when": when})
         out, _ = client.communicate(json.dumps({**LAUNCH, "label": "orphan"}).encode(), timeout=20)
     assert (client.returncode, out) == (-signal.SIGKILL, b"")
-    deadline = time.monotonic() + 20
-    while not server.market.rows():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    until(server.market.rows)
     state: Any = http_idle.control("state")
     assert [(kill["pid"], kill["struck"]) for kill in state["kills"]] == [(client.pid, 1)]
     http_idle.server.market.advance(20)
@@ -349,9 +346,6 @@ def test_an_instance_can_end_itself(real: PracticeServer) -> None:
     )
     body = {**LAUNCH, "onstart": "python3", "args": ["-c", text], "env": {"BASE": real.url}}
     answer = market.create(market.offer_list()[0].id, body)
-    deadline = time.monotonic() + 20
-    while market.rows():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    until(lambda: not market.rows())
     assert market.show(int(str(answer["new_contract"]))) is None
     assert market.spent_usd() > 0

@@ -16,9 +16,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from house import wait_for
 from uprez.report.console import Console, printable
 from uprez.report.live import JobRow, Totals, View
+from waiting import until
 
 
 def spoken(act: Callable[[Console], None], *, as_json: bool = False, verbose: bool = False) -> str:
@@ -285,7 +285,7 @@ def test_nobody_waits_for_a_terminal_that_stands_still() -> None:
         for number in range(11_001):
             console.show(view("a.mp4", number, 11_000, 1.0))
         reader.start()
-        wait_for(lambda: b"11000/11000" in bytes(seen), 20)
+        until(lambda: b"11000/11000" in bytes(seen))
         console.info("said afterwards")
     stream.close()
     reader.join()

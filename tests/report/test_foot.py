@@ -11,12 +11,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from house import wait_for
 from screen import Screen
 from uprez.report import foot as foot_module
 from uprez.report.foot import Foot
 from uprez.report.live import JobRow, Totals, View
 from uprez.report.rows import rows
+from waiting import until
 
 LINES = st.text(st.characters(exclude_categories=["C", "Z"]), max_size=200)
 
@@ -148,10 +148,10 @@ def test_a_new_size_is_noticed() -> None:
     seat.show(of_jobs(3))
     seat.resize(40, 24)
     wanted = [row.plain for row in rows(of_jobs(3), 39, 24)]
-    wait_for(lambda: seat.screen.lines == [*wanted, ""], 10)
+    until(lambda: seat.screen.lines == [*wanted, ""])
     seat.foot.close()
     assert seat.screen.lines == [""]
-    wait_for(lambda: not any(thread.name == "foot" for thread in threading.enumerate()), 10)
+    until(lambda: not any(thread.name == "foot" for thread in threading.enumerate()))
 
 
 def test_nothing_is_drawn_while_the_size_changes(monkeypatch: pytest.MonkeyPatch) -> None:

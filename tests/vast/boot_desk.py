@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
-from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from uprez import wire
@@ -12,15 +10,6 @@ from uprez.packing import Packed
 from uprez.sheet import Install, Ref, Sheet
 
 LEASE = "0123abcd"
-WAIT_S = 20.0
-
-
-def until(true: Callable[[], object], within_s: float = WAIT_S) -> None:
-    """Wait for what comes soon."""
-    deadline = time.monotonic() + within_s
-    while not true():
-        assert time.monotonic() < deadline, "it did not come"
-        time.sleep(0.02)
 
 
 class Desk:

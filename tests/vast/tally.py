@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-FIGURES = ("outlook", "season", "forty jobs", "leases")
+FIGURES = ("outlook", "season", "many jobs", "leases")
 """Names of other properties, each a few figures."""
 
 

@@ -53,11 +53,13 @@ class Interrupts:
         self._count += 1
         if self._count == 1:
             self.name = number.name
-            self._console.warn(f"Interrupted ({number.name}): giving the machine back; what counts is kept")
+            self._console.warn(f"Interrupted ({number.name}): giving every machine back; what counts is kept")
             if self._task is not None:
                 self._task.cancel()
         elif self._count < LAST:
-            self._console.warn("Still giving the machine back; once more leaves at once, and it may go on running")
+            self._console.warn(
+                "Still giving every machine back; once more leaves at once, and what is left may go on running"
+            )
             for name, _ in self._pending():
                 self._console.warn(f"Still being destroyed: {name}")
         else:

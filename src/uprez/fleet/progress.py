@@ -48,4 +48,4 @@ def _frames(work: Work) -> int | None:
     """Give the frames of a job's result; by its header, until it has a plan."""
     if work.result is not None:
         return work.result.frames
-    return work.plan.frames if work.plan else estimate.estimate(work.video, work.job.options).frames
+    return work.plan.frames if work.plan else estimate.result_frames(work.video, work.job.options)

@@ -72,7 +72,7 @@ def _frames(work: Work) -> int | None:
     """Count the frames of a result that do not count yet."""
     if work.plan is not None:
         return work.plan.frames - work.frames_counted
-    return estimate.estimate(work.video, work.job.options).frames
+    return estimate.result_frames(work.video, work.job.options)
 
 
 def _pixels(work: Work) -> int:
