@@ -37,16 +37,25 @@ Command = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
-def command() -> Command:
-    """Run the command in a process of its own."""
+def command(capsys: pytest.CaptureFixture[str]) -> Command:
+    """Run the command here."""
 
-    def run(*arguments: str, **variables: str) -> tuple[int, str, str]:
-        environment = {**os.environ, "PYTHONUTF8": "1", **variables}
-        line = [sys.executable, "-m", "uprez", *arguments]
-        done = subprocess.run(line, env=environment, capture_output=True, check=False)
-        return done.returncode, done.stdout.decode("latin-1"), done.stderr.decode("latin-1")
+    def run(*arguments: str) -> tuple[int, str, str]:
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as left:
+            run_cli(arguments)
+        code = left.value.code or 0
+        assert isinstance(code, int)
+        return (code, *capsys.readouterr())
 
     return run
+
+
+def elsewhere(*arguments: str, **variables: str) -> tuple[int, str]:
+    """Run the command in a process of its own, with these variables; gives its code and what it printed."""
+    line = [sys.executable, "-m", "uprez", *arguments]
+    done = subprocess.run(line, env={**os.environ, **variables}, capture_output=True, check=False)
+    return done.returncode, done.stdout.decode("latin-1")
 
 
 @pytest.mark.parametrize(
@@ -124,23 +133,21 @@ def test_a_market_that_is_to_come_is_no_hindrance(local: Home, command: Command,
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "ascii:strict"])
-def test_every_name_has_a_plain_url(local: Home, command: Command, encoding: str) -> None:
+def test_every_name_has_a_plain_url(local: Home, encoding: str) -> None:
     """The URL is ASCII and names the file, and a list works, whatever the console can show."""
     for number, name in enumerate(places.NAMES):
         places.publish(local, f"{number:x}" * 16, name)
     assert local.root is not None
     for name in places.NAMES[2:5:2]:
-        code, out, _ = command("url", name, PYTHONIOENCODING=encoding)
+        code, out = elsewhere("url", name, PYTHONIOENCODING=encoding)
         assert code == 0
         assert out.isascii()
         assert unquote(urlsplit(out.strip()).path) == str(local.root / name)
-    code, out, _ = command("url", "--list", PYTHONIOENCODING=encoding)
+    code, out = elsewhere("url", "--list", PYTHONIOENCODING=encoding)
     assert (code, len(out.splitlines())) == (0, 4 + len(places.NAMES))
 
 
-def test_a_bucket_gives_urls_that_work(
-    s3_server: S3Server, command: Command, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_bucket_gives_urls_that_work(s3_server: S3Server, command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every name's URL downloads its bytes for as long as was asked; the list names the bucket."""
     bucket = s3_server.bucket()
     home = places.bucket_home(s3_server.access, bucket)
@@ -149,12 +156,11 @@ def test_a_bucket_gives_urls_that_work(
     for number, name in enumerate(places.NAMES):
         places.publish(home, f"{number:x}" * 16, name)
     for number, name in enumerate(places.NAMES):
-        with pytest.raises(SystemExit) as left:
-            run_cli(("url", name, "--valid", "2h"))
-        out, err = capsys.readouterr()
-        assert (left.value.code, err, len(out.splitlines())) == (0, "", 1)
+        code, out, err = command("url", name, "--valid", "2h")
+        assert (code, err, len(out.splitlines())) == (0, "", 1)
         assert out.isascii()
         assert parse_qs(urlsplit(out).query)["X-Amz-Expires"] == ["7200"]
         assert http.request("GET", out.strip()).data == f"the picture of {name}".encode(), number
     assert f"0000000000000000 done       s3://{bucket}/output/plain.x2.mp4" in command("url", "--list")[1]
-    assert command("url", "plain.x2.mp4", B2_SECRET="wrong")[0] == 2  # noqa: S106
+    monkeypatch.setenv("B2_SECRET", "wrong")
+    assert command("url", "plain.x2.mp4")[0] == 2

@@ -137,10 +137,19 @@ CASES = {
     "uneven to 60": Case(time_base=Fraction(1, 1000), pts=UNEVEN, last=40, asked={"target_fps": Fraction(60)}),
 }
 KINDS: tuple[tuple[Mode, Strategy], ...] = (("interp", STRATEGIES[0]), *(("both", each) for each in STRATEGIES))
+WAYS = [
+    pytest.param(
+        name,
+        kind,
+        marks=[] if kind == KINDS[0] or name == "uneven to 60" else [pytest.mark.long("longer")],
+        id=f"{name}-{' '.join(kind)}",
+    )
+    for name in CASES
+    for kind in KINDS
+]
 
 
-@pytest.mark.parametrize("kind", KINDS, ids=" ".join)
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize(("name", "kind"), WAYS)
 def test_every_frame_is_there_at_its_time(opened: Open, name: str, kind: tuple[Mode, Strategy]) -> None:
     """As many frames as the timeline has, at exact times, each showing what is in the picture at that very time."""
     case, (mode, strategy) = CASES[name], kind

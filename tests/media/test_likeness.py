@@ -314,7 +314,13 @@ def test_a_black_quarter_between_frames_is_told() -> None:
 # --- on real pictures; `make likeness` does the same with the network too
 
 
-@pytest.mark.parametrize("clip", likeness_clips.CLIPS, ids=lambda clip: clip.name)
+@pytest.mark.parametrize(
+    "clip",
+    [
+        pytest.param(clip, id=clip.name, marks=[pytest.mark.long("longer")] if number % 2 else [])
+        for number, clip in enumerate(likeness_clips.CLIPS)
+    ],
+)
 def test_a_good_clip_passes(clip: likeness_clips.Clip, materials: Path, tmp_path: Path) -> None:
     """Enlarged by Lanczos, and by x264 at two qualities, no frame is blamed."""
     measured = likeness_made.measure(clip, materials, ["lanczos"], tmp_path)
