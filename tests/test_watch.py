@@ -43,7 +43,7 @@ class Desk:
         self.watches: list[Watch] = []
         self.sheet = Sheet(
             lease="0a1b2c3d",
-            length_s=60,
+            length_s=600,
             grace_s=10,
             watch_s=0.02,
             families=("cpu",),
@@ -186,11 +186,11 @@ def test_renewal_moves_a_rented_machines_deadline(desk: Desk, tmp_path: Path) ->
     desk.epoch = tmp_path / "epoch"
     desk.epoch.write_text("1\n")
     watch = desk.watch()
-    desk.write(length_s=100, renewal=1)
+    desk.write(length_s=1000, renewal=1)
     until(lambda: watch.sheet.renewal == 1)
     moved = desk.epoch.read_text()
     assert moved.rstrip("\n").isdecimal()
-    assert int(moved) == pytest.approx(time.time() + 110, abs=9)
+    assert int(moved) == pytest.approx(time.time() + 1010, abs=9)
     desk.write(length_s=1, renewal=2)
     until(lambda: watch.sheet.renewal == 2)
     assert desk.epoch.read_text() == moved
@@ -199,8 +199,8 @@ def test_renewal_moves_a_rented_machines_deadline(desk: Desk, tmp_path: Path) ->
 def test_sheet_that_changes_otherwise_extends_nothing(desk: Desk) -> None:
     """New tasks or a new length without a higher `renewal` leave the lease's end where it is."""
     watch = desk.watch(length_s=0.4)
-    desk.write(length_s=100, tasks=(TASK, NEXT))
-    until(lambda: watch.sheet.length_s == 100)
+    desk.write(length_s=1000, tasks=(TASK, NEXT))
+    until(lambda: watch.sheet.length_s == 1000)
     until(lambda: stopped(watch, None))
     assert not desk.deadline.exists()
 

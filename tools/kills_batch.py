@@ -1,7 +1,8 @@
 """Kill the controller of one local batch again and again at random moments, then start it once more to its end.
 
-Videos go through the real network. It holds when the last start ends right, each result is whole, no segment that
-counted was begun again by any worker in any start, every pin lasted until its video was done, and nothing is left.
+Videos go through the real network. It holds when each kill meets a living batch, the last start ends right, each
+result is whole, no segment that counted was begun again by any worker in any start, every pin lasted until its video
+was done, and nothing is left.
 """
 
 from __future__ import annotations
@@ -56,7 +57,9 @@ def play(times: int, seed: int) -> Played:
             run = _start(top)
             time.sleep(after_s)
             if run.poll() is not None:
-                played.faults.append(f"kill {len(played.kills) + 1} came too late: the batch had ended by itself")
+                played.faults.append(
+                    f"kill {len(played.kills) + 1} came too late: the batch had ended with {run.returncode}"
+                )
             run.kill()
             out, _ = run.communicate()
             _look(out, pins, top, played)

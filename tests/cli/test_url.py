@@ -15,7 +15,6 @@ import places
 from house import located
 from s3_server import S3Server
 from uprez import http
-from uprez.cli.main import run_cli
 from uprez.store import keys
 from uprez.store.open import Home, open_home
 
@@ -34,21 +33,6 @@ def local(folder: Path) -> Home:
 
 
 Command = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def command(capsys: pytest.CaptureFixture[str]) -> Command:
-    """Run the command here."""
-
-    def run(*arguments: str) -> tuple[int, str, str]:
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as left:
-            run_cli(arguments)
-        code = left.value.code or 0
-        assert isinstance(code, int)
-        return (code, *capsys.readouterr())
-
-    return run
 
 
 def elsewhere(*arguments: str, **variables: str) -> tuple[int, str]:

@@ -31,13 +31,13 @@ from uprez.market.vast.wire import Vast
 from uprez.practice import Clock, Options, PracticeServer, Processes
 from waiting import until
 
-PROGRAM = "import time; print('worker is up', flush=True); time.sleep(60)"
+PROGRAM = "import time; print('worker is up', flush=True); time.sleep(600)"
 RUNNER = """
 T=$((SECONDS + UPREZ_LIFE_S))
 echo 'worker is up'
 while ((SECONDS < T)); do sleep 0.1; done
 curl -s -X DELETE -H "Authorization: Bearer $CONTAINER_API_KEY" "$VAST_URL/api/v0/instances/$CONTAINER_ID/"
-sleep 60
+sleep 600
 """
 """What a rented machine runs here: the real one has tests of its own (tests/market/test_runner.py)."""
 
@@ -47,7 +47,7 @@ def local_market(folder: Path) -> Iterator[Market]:
     """Give this machine."""
     market = LocalMarket(folder / "local")
     yield market
-    until(lambda: listed(market) == [] and not market._children)
+    until(lambda: listed(market) == [] and not market._children, "no dead-man is left")
 
 
 @contextlib.contextmanager
@@ -88,7 +88,7 @@ def listed(market: Market) -> list[Instance]:
     return asyncio.run(market.instances())
 
 
-def rent(market: Market, *, life_s: float = 60) -> Instance:
+def rent(market: Market, *, life_s: float = 600) -> Instance:
     """Rent the first offer."""
     lease = secrets.token_hex(4)
     order = Launch(
@@ -96,7 +96,7 @@ def rent(market: Market, *, life_s: float = 60) -> Instance:
         lease=lease,
         boot_url="file:///none",
         life_s=life_s,
-        hard_life_s=60,
+        hard_life_s=600,
         image="python:3.11-bookworm",
         disk_gb=16,
     )
@@ -154,8 +154,8 @@ def test_absent_instance_is_no_error(market: Market) -> None:
 
 def test_instance_ends_by_itself_at_its_deadline(market: Market) -> None:
     """Nobody has to end an instance: it stops running at the end of the life it was launched with."""
-    made = rent(market, life_s=4)
-    end = time.monotonic() + 4
+    made = rent(market, life_s=8)
+    end = time.monotonic() + 8
     until(lambda: "worker is up" in asyncio.run(market.logs(made.id)))
     until(lambda: [found.running for found in listed(market) if found.id == made.id] in ([False], []))
     assert time.monotonic() < end + 10

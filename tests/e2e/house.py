@@ -118,7 +118,7 @@ class House:
                 while piece := os.read(master, 1 << 16):
                     written += piece
             os.close(master)
-            assert process.wait(100) == 0, written.decode()
+            assert process.wait(200) == 0, written.decode()
         screen = Screen(columns=100)
         screen.write(written.decode())
         return written.decode(), screen.lines

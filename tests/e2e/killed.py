@@ -307,12 +307,12 @@ class Rented:
 
     def wait_until_gone(self, within_s: float) -> float:
         """Wait until the market has no instance; gives the seconds since the last strike."""
-        until(lambda: not self.instances(), within_s)
+        until(lambda: not self.instances(), within_s=within_s)
         return time.monotonic() - self.struck_at
 
-    def wait_for_calls(self, endpoint: str, count: int, within_s: float = 150) -> None:
+    def wait_for_calls(self, endpoint: str, count: int) -> None:
         """Wait until the command has made so many calls of an endpoint."""
-        until(lambda: self.calls["after", endpoint] >= count, within_s)
+        until(lambda: self.calls["after", endpoint] >= count)
 
     def settle(self) -> None:
         """Put the market's clock forward until its list cannot lag behind a call that nobody heard the end of."""

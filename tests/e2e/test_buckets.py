@@ -23,12 +23,6 @@ from uprez.store import open as places
 from uprez.store.bucket import BucketStore
 from waiting import until
 
-AS_AT_B2 = pytest.mark.parametrize(
-    "versioned",
-    [True, pytest.param(False, marks=pytest.mark.long("longer"))],
-    ids=["versioned", "plain"],
-    indirect=True,
-)
 MIN_PART = 5 << 20
 """Bytes of the smallest part that the server joins to others."""
 
@@ -68,7 +62,6 @@ def test_a_bucket_is_enhanced_and_its_links_work(cloud: Cloud, clip: MakeClip, v
     assert len(again.links) == 1
 
 
-@AS_AT_B2
 def test_links_give_one_right_for_one_object(cloud: Cloud, clip: MakeClip) -> None:
     """The server itself refuses a link with another signature, for another method or another object."""
     cloud.put("input/a.mp4", clip(frames=12))
@@ -83,7 +76,6 @@ def test_links_give_one_right_for_one_object(cloud: Cloud, clip: MakeClip) -> No
         refused.value.close()
 
 
-@AS_AT_B2
 def test_another_laptop_skips_what_is_done(cloud: Cloud, clip: MakeClip, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is done is in the bucket: without the ledger, from another folder, nothing is computed again."""
     cloud.put("input/a.mp4", clip(frames=12))
@@ -124,7 +116,6 @@ def test_a_prefix_without_its_marker_is_not_used(cloud: Cloud, clip: MakeClip) -
     assert cloud.keys(".uprez/") == [".uprez/mine.txt"]
 
 
-@AS_AT_B2
 def test_a_foreign_output_stays(cloud: Cloud, clip: MakeClip) -> None:
     """A name that is taken gets our job's digits; with overwrite it is replaced."""
     cloud.put("input/a.mp4", clip(frames=12))
@@ -140,7 +131,6 @@ def test_a_foreign_output_stays(cloud: Cloud, clip: MakeClip) -> None:
     assert cloud.get("output/a.x2.mp4") != Path(__file__).read_bytes()
 
 
-@AS_AT_B2
 def test_done_work_is_done_again_when_asked(cloud: Cloud, clip: MakeClip) -> None:
     """With skip_existing off a finished job is made anew and its output replaced, under the same name."""
     cloud.put("input/a.mp4", clip(frames=12))

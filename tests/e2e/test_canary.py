@@ -163,7 +163,6 @@ def afterwards(rented: Rented, canary: Canary, ran: Ran, bucket: BucketLogs) -> 
             canary.judge(f"state {path.name}", path.read_bytes())
 
 
-@pytest.mark.timeout(180)
 def test_no_secret_reaches_a_machine(rented: Rented, webhook: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither the environment, command lines, files or open files of any process there, nor the market or a log.
 

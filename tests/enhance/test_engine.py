@@ -147,6 +147,7 @@ WAYS = [
     for name in CASES
     for kind in KINDS
 ]
+"""The suite takes each timeline once, and the hardest one in every way."""
 
 
 @pytest.mark.parametrize(("name", "kind"), WAYS)

@@ -132,7 +132,7 @@ def test_a_planted_defect_breaks_a_promise(plant: str, tmp_path: Path, monkeypat
 
 
 def outlives_its_deadline(text: str, folder: Path) -> bool:
-    """Run a runner's text on a practice machine that has one second; say whether it is there after four."""
+    """Run a runner's text on a practice machine that has one second; say whether it is there after ten."""
     server = PracticeServer(Market(Clock(1.0), Processes(folder), Options(boot_s=(0.1, 0.1), limits=False)))
     environment = launch.environment(
         lease="1" * 8, boot_url="http://127.0.0.1:9/none", life_s=1, hard_life_s=2, base_url=server.url
@@ -141,7 +141,7 @@ def outlives_its_deadline(text: str, folder: Path) -> bool:
     try:
         offer = server.market.offer_list()[0]
         server.market.create(offer.id, body | {"env": environment | {"UPREZ_POLL_S": "0.05"}})
-        end = time.monotonic() + 4
+        end = time.monotonic() + 10
         while server.market.rows() and time.monotonic() < end:
             time.sleep(0.05)
         return bool(server.market.rows())

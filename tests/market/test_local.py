@@ -22,7 +22,7 @@ from uprez.market.base import Instance, Launch, Offer, OfferQuery
 from uprez.market.local import LocalMarket
 from waiting import until
 
-SLEEPER = "import time; print('up', flush=True); time.sleep(60)"
+SLEEPER = "import time; print('up', flush=True); time.sleep(600)"
 
 STUBBORN = """
 import fcntl, signal, subprocess, sys, time
@@ -37,7 +37,7 @@ if sys.argv[1:]:
 else:
     hold("child")
     subprocess.Popen([sys.executable, "-P", "-c", open("program").read(), "again"])
-time.sleep(60)
+time.sleep(600)
 """
 """Ignores SIGTERM, as its child does; each holds a lock of its own, which the kernel frees when it ends."""
 
@@ -47,14 +47,14 @@ path = os.environ["UPREZ_DEADLINE_FILE"]
 open(path + ".mine", "w").write(repr(time.monotonic() + 1000))
 os.replace(path + ".mine", path)
 print("moved", flush=True)
-time.sleep(60)
+time.sleep(600)
 """
 
 WITNESS = """
 import json, os, time
 parent = open(f"/proc/{os.getppid()}/environ", "rb").read().decode() if os.path.exists("/proc/self/environ") else ""
 print(json.dumps({"mine": dict(os.environ), "parent": parent, "folder": os.getcwd()}), flush=True)
-time.sleep(60)
+time.sleep(600)
 """
 
 Rent = Callable[..., tuple[Instance, Path]]
@@ -77,7 +77,7 @@ def market(tmp_path: Path) -> Iterator[LocalMarket]:
     yield market
     for instance in asyncio.run(market.instances()):
         asyncio.run(market.destroy(instance.id))
-    until(lambda: asyncio.run(market.instances()) == [] and not market._children)
+    until(lambda: asyncio.run(market.instances()) == [] and not market._children, "no dead-man is left")
 
 
 @pytest.fixture
@@ -86,7 +86,7 @@ def rent(market: LocalMarket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     real = local._orders
 
     def rent(
-        program: str, up: str, *, life_s: float = 60, hard_life_s: float = 60, files: dict[str, str] | None = None
+        program: str, up: str, *, life_s: float = 600, hard_life_s: float = 600, files: dict[str, str] | None = None
     ) -> tuple[Instance, Path]:
         def orders(launch: Launch, folder: Path) -> deadman.Orders:
             for name, text in {"program": program, **(files or {})}.items():
@@ -95,13 +95,13 @@ def rent(market: LocalMarket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
         monkeypatch.setattr(local, "_orders", orders)
         made = create(market, launch_of(life_s=life_s, hard_life_s=hard_life_s))
-        until(lambda: up in asyncio.run(market.logs(made.id)))
+        until(lambda: up in asyncio.run(market.logs(made.id)), lambda: asyncio.run(market.logs(made.id)))
         return made, tmp_path / "local" / made.id
 
     return rent
 
 
-def launch_of(*, boot_url: str = "file:///none", life_s: float = 60, hard_life_s: float = 60) -> Launch:
+def launch_of(*, boot_url: str = "file:///none", life_s: float = 600, hard_life_s: float = 600) -> Launch:
     """Order one instance under a new lease."""
     lease = secrets.token_hex(4)
     label = f"uprez/00000000/{lease}/1"
@@ -116,8 +116,8 @@ def create(market: LocalMarket, launch: Launch) -> Instance:
 
 def test_worker_that_ignores_sigterm_ends_by_its_deadline(rent: Rent) -> None:
     """At its deadline a worker is dead however it behaves, and so is what it started."""
-    ends = time.monotonic() + 4
-    _, folder = rent(STUBBORN, "grandchild holds", life_s=4)
+    ends = time.monotonic() + 8
+    _, folder = rent(STUBBORN, "grandchild holds", life_s=8)
     assert not free(folder / "child")
     assert not free(folder / "grandchild")
     until(lambda: not deadman.alive(folder))
@@ -137,12 +137,12 @@ def test_worker_dies_with_its_dead_man(rent: Rent) -> None:
 def test_renewed_lease_lives_longer_but_not_past_the_hard_life(rent: Rent) -> None:
     """A worker may move its deadline; what it was launched with at most ends it all the same."""
     started = time.monotonic()
-    _, folder = rent(GREEDY, "moved", life_s=5, hard_life_s=6.5)
-    while time.monotonic() < started + 2.7:  # the polite signal for a life of 5 s would come at 2 s
+    _, folder = rent(GREEDY, "moved", life_s=8, hard_life_s=9.5)
+    while time.monotonic() < started + 5.7:  # the polite signal for a life of 8 s would come at 5 s
         assert deadman.alive(folder)
         time.sleep(0.05)
     until(lambda: not deadman.alive(folder))
-    assert time.monotonic() < started + 6.5 + 6
+    assert time.monotonic() < started + 9.5 + 6
 
 
 def test_deadline_that_was_moved_forward_is_honoured(rent: Rent) -> None:

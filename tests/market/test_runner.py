@@ -75,7 +75,7 @@ class Host:
         (self.folder / "home").mkdir(exist_ok=True)
         self.desk.objects[INSTANCE] = b"{}"
         given = launch.environment(
-            lease=LEASE, boot_url=boot_url, life_s=60, hard_life_s=90, base_url=self.desk.url, linger_s=0
+            lease=LEASE, boot_url=boot_url, life_s=600, hard_life_s=900, base_url=self.desk.url, linger_s=0
         )
         own = {"HOME": str(self.folder / "home"), "PATH": str(self.folder / "bin"), "UPREZ_POLL_S": "0.05"}
         market = {"CONTAINER_ID": "77", "CONTAINER_API_KEY": "k3y", "UPREZ_PROVIDER": "cpu"}
@@ -159,7 +159,7 @@ def test_a_restart_does_not_extend_its_time(host: Host) -> None:
     """Started again in the same home, the runner keeps the deadline and the hard one of its first start."""
     complete(host)
     host.desk.answers["GET", "/sheet"] = [503]
-    first = host.start(f"{host.desk.url}/sheet", UPREZ_LIFE_S="40", UPREZ_HARD_S="50")
+    first = host.start(f"{host.desk.url}/sheet", UPREZ_LIFE_S="400", UPREZ_HARD_S="410")
     until((host.home / "deadline").exists)
     until((host.home / "deadline").read_text)
     kept = [(host.home / name).read_text() for name in ("hard", "deadline")]
@@ -358,7 +358,7 @@ def rented(tmp_path: Path) -> Iterator[PracticeServer]:
 def rent(server: PracticeServer, boot_url: str, **environment: str) -> int:
     """Rent the first machine, as a client would."""
     given = launch.environment(
-        lease=LEASE, boot_url=boot_url, life_s=60, hard_life_s=90, base_url=server.url, linger_s=0
+        lease=LEASE, boot_url=boot_url, life_s=600, hard_life_s=900, base_url=server.url, linger_s=0
     )
     body = {
         "image": "python:3.11-bookworm",

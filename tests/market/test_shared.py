@@ -9,7 +9,7 @@ import pytest
 
 from uprez.market.vast.shared import Shared
 
-PATIENCE_S = 10.0
+PATIENCE_S = 60.0
 
 
 def test_whoever_asks_meanwhile_shares_the_next_one() -> None:

@@ -20,7 +20,6 @@ FIRST = 1_000_000
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(180)
 def test_damaged_files_end_in_a_right_result_or_in_a_clean_error() -> None:
     """Every file that once failed, then some seconds of others: none crashes, hangs, fills the memory or lies."""
     seconds = os.environ.get("UPREZ_FUZZ_SECONDS", "10")

@@ -319,7 +319,7 @@ def test_a_black_quarter_between_frames_is_told() -> None:
     [
         pytest.param(clip, id=clip.name, marks=[pytest.mark.long("longer")] if number % 2 else [])
         for number, clip in enumerate(likeness_clips.CLIPS)
-    ],
+    ],  # every second one in the suite
 )
 def test_a_good_clip_passes(clip: likeness_clips.Clip, materials: Path, tmp_path: Path) -> None:
     """Enlarged by Lanczos, and by x264 at two qualities, no frame is blamed."""

@@ -11,19 +11,22 @@ if TYPE_CHECKING:
 Found = TypeVar("Found")
 
 PATIENCE_S = 150.0
-"""Far more than anything takes that comes at all."""
+"""Far more than anything takes that comes; what would end a wait wrongly (a life, a lease, a beat) takes longer."""
 PAUSE_S = 0.02
 
 
-def until(look: Callable[[], Found], within_s: float = PATIENCE_S) -> Found:
-    """Look until something true is seen, and give it.
+def until(
+    look: Callable[[], Found], what: str | Callable[[], str] = "something", within_s: float = PATIENCE_S
+) -> Found:
+    """Look until something true is seen, and give it; `what`: it in words, or what tells more where it never came.
 
     Raises:
         AssertionError: There was nothing within `within_s` seconds.
     """
     end = time.monotonic() + within_s
     while not (found := look()):
-        assert time.monotonic() < end, f"nothing came within {within_s:g} s"
+        if time.monotonic() > end:
+            raise AssertionError(f"not within {within_s:g} s: {what if isinstance(what, str) else what()}")
         time.sleep(PAUSE_S)
     return found
 

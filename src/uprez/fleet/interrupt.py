@@ -65,6 +65,6 @@ class Interrupts:
         else:
             for name, command in self._pending():
                 self._console.error(f"{name} may still be running, and bill", command)
-            self._console.error("Left while the machine was given back", "the next uprez run, or uprez reap, ends that")
+            self._console.error("Left while machines were given back", "the next uprez run, or uprez reap, ends that")
             self._console.close()
             os._exit(self._exit_code)
