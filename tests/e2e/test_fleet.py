@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import re
+import threading
 from collections import Counter
 from contextlib import closing
 from decimal import Decimal
@@ -20,6 +21,7 @@ from house import write_clip
 from rented import Act, Rented, rented, versioned
 from uprez.fleet.ledger import Ledger
 from uprez.practice.faults import Armed
+from waiting import until
 
 __all__ = ["rented", "versioned"]  # fixtures: pytest finds them by name
 
@@ -46,13 +48,15 @@ def slowly(rented: Rented, times: int) -> None:
 
 
 def strike(rented: Rented, name: str) -> Act:
-    """Give the act that lets something happen to a machine that runs."""
+    """Give the act that lets something happen to a machine that runs, as soon as there is one."""
 
-    def act() -> None:
-        running = [int(row["id"]) for row in rented.market.rows() if row["actual_status"] == "running"]
-        rented.market.inject(Armed(name=name, instance=max(running)))
+    def running() -> list[int]:
+        return [int(row["id"]) for row in rented.market.rows() if row["actual_status"] == "running"]
 
-    return act
+    def hit() -> None:
+        rented.market.inject(Armed(name=name, instance=max(until(running))))
+
+    return lambda: threading.Thread(target=hit, daemon=True).start()
 
 
 def pictures(data: bytes) -> list[NDArray[Any]]:

@@ -260,7 +260,8 @@ def test_machines_that_go_away_are_replaced(rented: Rented, clip: Path) -> None:
     on = (
         ("Segment 1 of 4 .* counts", rented.arm("exited")),
         ("Lease lost", lambda: None),
-        ("Segment [23] of 4 .* counts", rented.arm("offline")),
+        ("Worker ready", lambda: None),  # what the first one sent last may count before there is another
+        (r"Segment \d of 4 .* counts", rented.arm("offline")),
     )
     ran = rented.run(on=on, segment_frames=13)
     assert ran.code == 0, ran.text
