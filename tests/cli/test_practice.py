@@ -6,7 +6,6 @@ import json
 import signal
 import subprocess
 import sys
-import time
 import urllib.request
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ import pytest
 
 from uprez.cli.main import run_cli
 from uprez.practice import FAULTS
+from waiting import until
 
 
 @pytest.fixture(autouse=True)
@@ -67,11 +67,12 @@ def test_it_charges_for_real_traffic_unless_told_not_to(flags: tuple[str, ...]) 
         (offer,) = ask("POST", "/api/v0/bundles/", {"limit": 1, "duration": {"gte": 9e5}})["offers"]
         job = {"image": "x", "onstart": sys.executable, "args": ["-c", FETCH], "env": {"BASE": told["VAST_URL"]}}
         ask("PUT", f"/api/v0/asks/{offer['id']}/", job)
-        deadline = time.monotonic() + 100
-        state: Any = {"instances": [{}]}
-        while state["instances"][0].get("actual_status") != "exited":
-            assert time.monotonic() < deadline
+
+        def ended() -> Any:
             state = ask("GET", "/practice/state", key="UPREZ_PRACTICE_KEY")
+            return state if state["instances"][0].get("actual_status") == "exited" else None
+
+        state = until(ended)
         market.send_signal(signal.SIGTERM)
     (bill,) = state["bills"]
     assert (bill["down_bytes"] > 200, bill["up_bytes"] > 80) == ((False, False) if flags else (True, True))
